@@ -1,0 +1,1 @@
+"""The command `pykbroker`, one file a command."""

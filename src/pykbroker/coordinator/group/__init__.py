@@ -1,0 +1,1 @@
+"""The group coordinator's rules: classic groups and committed offsets."""

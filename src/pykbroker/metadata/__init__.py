@@ -1,0 +1,1 @@
+"""The store of topics, partitions, configs and ids: a small versioned tree."""

@@ -1,0 +1,1 @@
+"""Record batches and message sets: headers, records, control records, compression."""

@@ -1,0 +1,1 @@
+"""The trio services behind the handlers."""

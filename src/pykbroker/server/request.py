@@ -1,0 +1,54 @@
+"""What a handler is given besides the message, and the decorator that names a handler's versions.
+
+`@handles` lives here so that a family of handlers need not import `apis/__init__`, which imports them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pykbroker.protocol.versions import Versions
+
+if TYPE_CHECKING:
+    from pykbroker.protocol.message import Message
+    from pykbroker.server.services import Services
+
+M = TypeVar("M", bound="Message")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request's surroundings: who asked, over which connection, in which version."""
+
+    services: Services
+    api_key: int
+    api_version: int
+    correlation_id: int
+    client_id: str | None
+    client_host: str
+    """The client's address in the form that Kafka stores and describes: `/127.0.0.1`."""
+    listener: str
+    local_address: tuple[str, int]
+    """Host and port at which this connection reached the broker: what Metadata answers unless advertised.listeners says otherwise."""
+    connection_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A handler as the table in `apis` knows it."""
+
+    request: type[Any]
+    versions: Versions
+    call: Callable[[Any, RequestContext], Awaitable[Any]]
+
+
+def handles(request: type[M], versions: str) -> Callable[[Callable[[M, RequestContext], Awaitable[R]]], Handler]:
+    """Turns an async function into the handler of one request, for the versions given in Kafka's notation (`0-4`)."""
+
+    def wrap(call: Callable[[M, RequestContext], Awaitable[R]]) -> Handler:
+        return Handler(request, Versions(versions), call)
+
+    return wrap

@@ -1,0 +1,37 @@
+"""What a handler may call: the broker's parts, put together by `broker.py`.
+
+It holds no behaviour. Handlers reach it as `context.services`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.controller_runtime import ControllerRuntime
+    from pykbroker.server.coordinator_runtime import GroupCoordinator
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.fetch_sessions import FetchSessions
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.producer_ids import ProducerIds
+    from pykbroker.server.purgatory import Purgatory
+    from pykbroker.server.replica_manager import ReplicaManager
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of one running broker."""
+
+    config: BrokerConfig
+    clock: Clock
+    disk: Disk
+    purgatory: Purgatory
+    metadata: MetadataCache
+    replica_manager: ReplicaManager
+    controller: ControllerRuntime
+    group_coordinator: GroupCoordinator
+    fetch_sessions: FetchSessions
+    producer_ids: ProducerIds
