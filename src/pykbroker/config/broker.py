@@ -11,6 +11,7 @@ from typing import Any
 
 from pykbroker.config.broker_keys import BrokerKeys
 from pykbroker.config.keys import ConfigError, Key, keys_of, nearest
+from pykbroker.config.listeners import Listener, parse_advertised, parse_listeners, protocol_map
 from pykbroker.config.topic import TOPIC_KEYS
 
 BROKER_KEYS: dict[str, Key[Any]] = keys_of(BrokerKeys)
@@ -144,6 +145,21 @@ class BrokerConfig(BrokerKeys):
         """`log.dirs`, else `log.dir`."""
         return self.log_dirs or self.log_dir
 
+    @property
+    def broker_listeners(self) -> tuple[Listener, ...]:
+        """`listeners`, parsed, without those of a KRaft controller."""
+        protocols = protocol_map(self.listener_security_protocol_map)
+        return parse_listeners(self.listeners, protocols, without=self.controller_listener_names or ())
+
+    @property
+    def advertised(self) -> tuple[Listener, ...]:
+        """`advertised.listeners`, parsed; empty where it isn't set."""
+        if not self.advertised_listeners:
+            return ()
+        protocols = protocol_map(self.listener_security_protocol_map)
+        without = self.controller_listener_names or ()
+        return parse_advertised(self.advertised_listeners, protocols, self.broker_listeners, without=without)
+
     def _apply_synonyms(self) -> None:
         if self.broker_id >= 0 and "node.id" not in self.given:
             self.__dict__["node_id"] = self.broker_id
@@ -152,6 +168,12 @@ class BrokerConfig(BrokerKeys):
 
     def _check(self) -> None:
         given = self.given
+        listeners = self.broker_listeners
+        inter_broker = self.inter_broker_listener_name
+        if inter_broker is not None and inter_broker.upper() not in [listener.name for listener in listeners]:
+            known = ", ".join(listener.name for listener in listeners)
+            raise ConfigError("inter.broker.listener.name", inter_broker, f"must be the name of a listener: {known}")
+        _ = self.advertised
         if "broker.id" in given and "node.id" in given and int(given["broker.id"]) not in (-1, int(given["node.id"])):
             raise ConfigError(
                 "broker.id", given["broker.id"], f"node.id is {given['node.id']}: set one of them, or both alike"
