@@ -50,7 +50,7 @@ _LEGACY_V1 = struct.Struct(">qiIbbq")
 _LEGACY_V0 = struct.Struct(">qiIbb")
 
 
-class CorruptBatch(KafkaError):
+class CorruptBatch(KafkaError):  # noqa: N818
     """Bytes that are no batch: a length that can't be, an unknown magic, a wrong checksum."""
 
     def __init__(self, message: str) -> None:
@@ -80,6 +80,21 @@ class RecordBatch:
         "size",
         "view",
     )
+
+    base_offset: int
+    last_offset: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    base_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    count: int
+    size: int
+    view: memoryview
 
     def __init__(self, view: memoryview) -> None:
         if len(view) < MIN_SCAN:

@@ -102,7 +102,7 @@ def _name(codec: int) -> str:
 
 
 def _grow(decompress_into: Any, data: Buffer, limit: int) -> Buffer:
-    """Decompresses into a buffer that is doubled while it is too small: the size isn't known and must not be believed."""
+    """Decompresses into a buffer that grows while it is too small: no size that the data states is believed."""
     size = min(limit, max(16 * 1024, 8 * len(data)))
     while True:
         output = bytearray(size)

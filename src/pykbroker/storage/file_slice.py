@@ -1,0 +1,51 @@
+"""A part of a log file on its way to a socket.
+
+The file stays open for as long as a slice of it lives, so that a reader in the middle of a deleted segment finishes.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class LogFile:
+    """An open descriptor that closes when its last user is gone: a segment, or a slice being sent."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: str) -> None:
+        self.fd = -1
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class FileSlice:
+    """`len(slice)` bytes of a log file from `position` on, to be sent with `os.sendfile` or read."""
+
+    __slots__ = ("_file", "_size", "position")
+
+    def __init__(self, file: LogFile, position: int, size: int) -> None:
+        self._file = file
+        self._size = size
+        self.position = position
+
+    def __len__(self) -> int:
+        return self._size
+
+    def fileno(self) -> int:
+        """The descriptor; valid while this object lives."""
+        return self._file.fd
+
+    def read(self) -> bytes:
+        """The bytes. Fewer than `len()` come only from a file that was truncated meanwhile."""
+        return os.pread(self._file.fd, self._size, self.position)
+
+    def narrowed(self, size: int) -> FileSlice:
+        """The first `size` bytes of the same slice."""
+        return FileSlice(self._file, self.position, min(size, self._size))
+
+    def __repr__(self) -> str:
+        return f"FileSlice(position={self.position}, size={self._size})"

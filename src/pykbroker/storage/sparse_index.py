@@ -1,0 +1,186 @@
+"""What the offset index and the time index of a segment share: ascending pairs of fixed size in an append-only file.
+
+The index of the segment being written is kept in memory and written out when it is flushed or released: after a
+crash it is rebuilt from the log in any case. Other segments' indexes are searched in the file and hold no memory.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+from pykbroker.storage.checkpoints import write_all
+
+
+class SparseIndex:
+    """Pairs whose first number ascends strictly. Files that Kafka left preallocated end at their first zero pair."""
+
+    __slots__ = ("_count", "_entries", "_written", "path")
+
+    entry: Struct
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._entries: bytearray | None = None
+        self._count: int | None = None
+        self._written = 0
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        if self._entries is not None:
+            return len(self._entries) // self.entry.size
+        if self._count is None:
+            self._load()
+        return self._count or 0
+
+    def create(self) -> None:
+        """Makes an empty file and starts with no pairs."""
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.close(fd)
+        self._entries = bytearray()
+        self._written = 0
+
+    def start_rebuild(self) -> None:
+        """Forgets all pairs; the file follows with the next flush."""
+        self._entries = bytearray()
+        self._written = 1 << 62
+
+    def _load(self) -> bytearray:
+        try:
+            with open(self.path, "rb") as file:
+                data = bytearray(file.read())
+        except FileNotFoundError:
+            data = bytearray()
+        size = self.entry.size
+        low, high = 0, len(data) // size
+        # The second number of a pair is never zero but in a preallocated tail: find where that begins.
+        while low < high:
+            middle = (low + high) // 2
+            if any(data[middle * size : middle * size + size]):
+                low = middle + 1
+            else:
+                high = middle
+        self._written = len(data)
+        del data[low * size :]
+        if self._written != len(data):
+            self._written = 1 << 62
+        self._count = low
+        return data
+
+    def _writable(self) -> bytearray:
+        if self._entries is None:
+            self._entries = self._load()
+        return self._entries
+
+    def get(self, place: int) -> tuple[int, int]:
+        """The pair at a place of `range(len(index))`."""
+        size = self.entry.size
+        if self._entries is not None:
+            first, second = self.entry.unpack_from(self._entries, place * size)
+            return first, second
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            first, second = self.entry.unpack(os.pread(fd, size, place * size))
+        finally:
+            os.close(fd)
+        return first, second
+
+    def last(self) -> tuple[int, int] | None:
+        """The last pair."""
+        count = len(self)
+        return self.get(count - 1) if count else None
+
+    def floor(self, key: int) -> tuple[int, int] | None:
+        """The last pair whose first number is not above `key`."""
+        count = len(self)
+        if not count:
+            return None
+        if self._entries is not None:
+            return self._search(self._entries, 0, count, key)
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            low, high = self._narrow(fd, count, key)
+            size = self.entry.size
+            return self._search(os.pread(fd, (high - low) * size, low * size), 0, high - low, key)
+        finally:
+            os.close(fd)
+
+    def _narrow(self, fd: int, count: int, key: int) -> tuple[int, int]:
+        """Bisects in the file until one read holds the rest."""
+        size = self.entry.size
+        low, high = 0, count
+        while high - low > 512:
+            middle = (low + high) // 2
+            if self.entry.unpack(os.pread(fd, size, middle * size))[0] <= key:
+                low = middle
+            else:
+                high = middle
+        return low, high
+
+    def _search(self, data: bytes | bytearray, low: int, high: int, key: int) -> tuple[int, int] | None:
+        unpack = self.entry.unpack_from
+        size = self.entry.size
+        start = low
+        while low < high:
+            middle = (low + high) // 2
+            if unpack(data, middle * size)[0] <= key:
+                low = middle + 1
+            else:
+                high = middle
+        if low == start:
+            return None
+        first, second = unpack(data, (low - 1) * size)
+        return first, second
+
+    def append(self, first: int, second: int) -> None:
+        """Adds a pair; the caller sees to the order."""
+        self._writable().extend(self.entry.pack(first, second))
+
+    def keep(self, count: int) -> None:
+        """Drops all pairs but the first `count`."""
+        entries = self._writable()
+        if count * self.entry.size < len(entries):
+            del entries[count * self.entry.size :]
+            self._written = 1 << 62
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what isn't in the file yet, without a sync. May run in a thread while the log is appended to."""
+        entries = self._entries
+        if entries is None:
+            return
+        end = len(entries)
+        start = self._written
+        if start == end:
+            return
+        if start > end:
+            start = 0
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            write_all(fd, entries[start:end], start)
+            if start == 0:
+                os.ftruncate(fd, end)
+        finally:
+            os.close(fd)
+        self._written = end
+
+    def release(self) -> None:
+        """Writes the rest and holds no memory from now on: the segment is not written any more."""
+        if self._entries is not None:
+            self.flush()
+            self._count = len(self._entries) // self.entry.size
+            self._entries = None
+
+
+class OffsetIndex(SparseIndex):
+    """`.index`: (offset - base, file position): a batch that holds this offset starts at or after the position."""
+
+    __slots__ = ()
+    entry = Struct(">ii")
+
+
+class TimeIndex(SparseIndex):
+    """`.timeindex`: (timestamp, offset - base): the largest timestamp up to that offset. A hint, to be verified."""
+
+    __slots__ = ()
+    entry = Struct(">qi")
