@@ -135,14 +135,14 @@ class Int32(Number[int]):
     """Four bytes, signed."""
 
     __slots__ = ()
-    letter = "i"
+    letter = "l"
 
 
 class UInt32(Number[int]):
     """Four bytes, unsigned."""
 
     __slots__ = ()
-    letter = "I"
+    letter = "L"
 
 
 class Int64(Number[int]):
@@ -342,9 +342,7 @@ class Array(Field[T]):
         from pykbroker.protocol.primitives import Many
 
         element = self.element() if issubclass(self.element, Field) else self.element
-        return Many(
-            element.construct(version, flexible), self.is_flexible(version, flexible), version in self.nullable
-        )
+        return Many(element.construct(version, flexible), self.is_flexible(version, flexible), version in self.nullable)
 
 
 class Nested(Field[T]):

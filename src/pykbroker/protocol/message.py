@@ -199,9 +199,7 @@ class Message(Struct, versions="none"):
         return message
 
     @classmethod
-    def decode_from(
-        cls, buffer: bytes | bytearray | memoryview, version: int, offset: int = 0
-    ) -> tuple[Self, int]:
+    def decode_from(cls, buffer: bytes | bytearray | memoryview, version: int, offset: int = 0) -> tuple[Self, int]:
         """As `decode`, with the offset of the first byte after the message."""
         return cls.codec(version).decode(buffer, offset)
 

@@ -1,0 +1,81 @@
+"""A connection's frames, without the connection: requests out of them, responses into them, and the other way round.
+
+A frame here is what follows the four bytes of its size. What is made to be sent has the size in front, and comes in
+pieces: record bytes stay as they were given. It reads no socket and keeps no state.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pykbroker.protocol.cursor import Writer
+from pykbroker.protocol.errors import MalformedMessage, UnsupportedRequest
+from pykbroker.protocol.header import (
+    RequestHeader,
+    ResponseHeader,
+    request_header_version,
+    response_header_version,
+)
+from pykbroker.protocol.message import Message, Piece
+from pykbroker.protocol.messages import message_classes
+
+_START = struct.Struct(">hhi")
+_SIZE = struct.Struct(">i")
+_PLAIN_HEADER = struct.Struct(">i")
+_TAGGED_HEADER = struct.Struct(">ix")
+
+
+def parse_request_header(frame: bytes | bytearray | memoryview) -> tuple[RequestHeader, int]:
+    """The header, and the offset of the request after it.
+
+    Raises UnsupportedRequest for an unknown API key or version, MalformedMessage for bytes that are no header.
+    """
+    if len(frame) < _START.size:
+        raise MalformedMessage(f"request header: needs {_START.size} bytes, {len(frame)} left")
+    key, version, correlation_id = _START.unpack_from(frame)
+    try:
+        known = message_classes(key)[0].versions
+    except ValueError:
+        raise UnsupportedRequest(key, version, correlation_id, f"unknown API key {key}") from None
+    if version not in known:
+        reason = f"API key {key} has versions {known}, not {version}"
+        raise UnsupportedRequest(key, version, correlation_id, reason)
+    return RequestHeader.decode_from(frame, request_header_version(key, version))
+
+
+def decode_request(frame: bytes | bytearray | memoryview) -> tuple[RequestHeader, Message]:
+    """The header and the request. Raises MalformedMessage, UnsupportedRequest."""
+    header, offset = parse_request_header(frame)
+    request = message_classes(header.request_api_key)[0]
+    return header, request.decode(frame, header.request_api_version, offset)
+
+
+def encode_response(correlation_id: int, response: Message, version: int) -> list[Piece]:
+    """A response to send. Raises UnbuildableMessage."""
+    cls = type(response)
+    header = _TAGGED_HEADER if response_header_version(cls.key, version) else _PLAIN_HEADER
+    return _framed(header.pack(correlation_id), response, version)
+
+
+def encode_request(request: Message, version: int, correlation_id: int, client_id: str | None) -> list[Piece]:
+    """A request to send. Raises UnbuildableMessage."""
+    key = type(request).key
+    header = RequestHeader(
+        request_api_key=key, request_api_version=version, correlation_id=correlation_id, client_id=client_id
+    )
+    return _framed(header.encode(request_header_version(key, version)), request, version)
+
+
+def decode_response(frame: bytes | bytearray | memoryview, key: int, version: int) -> tuple[int, Message]:
+    """The correlation id, and the response to a request of that key and version. Raises MalformedMessage."""
+    header, offset = ResponseHeader.decode_from(frame, response_header_version(key, version))
+    return header.correlation_id, message_classes(key)[1].decode(frame, version, offset)
+
+
+def _framed(header: bytes, message: Message, version: int) -> list[Any]:
+    out = Writer()
+    out.parts += [b"", header]
+    type(message).codec(version).write(message, out)
+    out.parts[0] = _SIZE.pack(sum(map(len, out.parts)))
+    return out.pieces()

@@ -1,0 +1,217 @@
+"""construct.Struct for a declared class: fills slots, keeps no context, and emits flat code for all it contains.
+
+Tagged fields are read and written by the plain form, and only where there are any. Knows no message.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from pykbroker.protocol.cursor import AbsentField, Cursor, Flaw, Writer, uvarint
+from pykbroker.protocol.fields import Array, Field, Nested, Uuid, same
+from pykbroker.protocol.primitives import WireType, indent, packer, read_heads
+
+if TYPE_CHECKING:
+    from pykbroker.protocol.construct_types import CodeGen
+    from pykbroker.protocol.message import Struct
+
+WRONG_VALUE = (struct.error, TypeError, AttributeError, ValueError, OverflowError)
+"""What the primitives raise when a field holds something that isn't of its type."""
+
+
+class Members(WireType):
+    """The fields of a struct in one version, in order, then the tagged ones."""
+
+    head = ""
+
+    def __init__(self, cls: type[Struct], version: int, flexible: bool) -> None:
+        super().__init__()
+        self.cls, self.flexible = cls, flexible
+        present = {name: field for name, field in cls.fields.items() if version in field.versions}
+        wire = {name: field.construct(version, flexible) for name, field in present.items()}
+        self.tagged = {
+            field.tag: (name, field, wire[name])
+            for name, field in sorted(present.items(), key=lambda item: item[1].tag or 0)
+            if field.tag is not None
+        }
+        self.subcons = {name: wire[name] for name, field in present.items() if field.tag is None}
+        self.absent = {name: field for name, field in cls.fields.items() if name not in self.subcons}
+        self.refused = {name: field for name, field in cls.fields.items() if name not in present and not field.ignorable}
+        self.least = sum(subcon.least for subcon in self.subcons.values()) + int(flexible)
+        self.has_records = any(subcon.has_records for subcon in self.subcons.values())
+
+    # ---- plain
+
+    def _parse(self, stream: Cursor, context: Any, path: Any) -> Any:
+        obj = self.cls.__new__(self.cls)
+        for name, field in self.absent.items():
+            setattr(obj, name, field.fresh())
+        for name, subcon in self.subcons.items():
+            try:
+                setattr(obj, name, subcon._parse(stream, context, path))
+            except Flaw as flaw:
+                flaw.path.append(f".{name}")
+                raise
+        obj.unknown_tags = ()
+        if self.flexible:
+            self._parse_tags(obj, stream)
+        return obj
+
+    def _parse_tags(self, obj: Any, stream: Cursor) -> None:
+        unknown = []
+        for _ in range(stream.uvarint()):
+            tag, size = stream.uvarint(), stream.uvarint()
+            start = stream.pos
+            if tag not in self.tagged:
+                unknown.append((tag, bytes(stream.take(size))))
+                continue
+            name, _field, subcon = self.tagged[tag]
+            try:
+                setattr(obj, name, subcon._parse(stream, None, None))
+                if stream.pos != start + size:
+                    raise Flaw(f"tagged field takes {stream.pos - start} bytes, not {size}", start)
+            except Flaw as flaw:
+                flaw.path.append(f".{name}")
+                raise
+        obj.unknown_tags = tuple(unknown)
+
+    def parse_tags_at(self, obj: Any, stream: Cursor, pos: int) -> int:
+        """For compiled code: reads the tagged fields at a position, and returns the position after them."""
+        stream.pos = pos
+        self._parse_tags(obj, stream)
+        return stream.pos
+
+    def _build(self, obj: Any, stream: Writer, context: Any, path: Any) -> Any:
+        if type(obj) is not self.cls:
+            raise Flaw(f"{type(obj).__qualname__} where {self.cls.__qualname__} belongs")
+        for name, field in self.refused.items():
+            if not same(getattr(obj, name), field.fresh()):
+                flaw = AbsentField("is set, but this version has no such field")
+                flaw.path.append(f".{name}")
+                raise flaw
+        for name, subcon in self.subcons.items():
+            _build_field(subcon, name, getattr(obj, name), stream)
+        if self.flexible:
+            self.build_tags(obj, stream)
+        return obj
+
+    def build_tags(self, obj: Any, stream: Writer) -> None:
+        """The tagged fields that differ from their defaults, and the unknown ones that the object holds."""
+        tags = list(obj.unknown_tags)
+        for tag, (name, field, subcon) in self.tagged.items():
+            value = getattr(obj, name)
+            if not same(value, field.fresh()):
+                part = Writer()
+                _build_field(subcon, name, value, part)
+                tags.append((tag, part.joined()))
+        tags.sort(key=lambda pair: pair[0])
+        stream.write(uvarint(len(tags)))
+        for tag, data in tags:
+            stream.write(uvarint(tag))
+            stream.write(uvarint(len(data)))
+            stream.write(data)
+
+    # ---- compiled
+
+    def parse_lines(self, code: CodeGen, target: str) -> list[str]:
+        """Flat lines: a run of heads at a time, then what each counts."""
+        obj, me = f"obj{code.allocateId()}", self._linked(code)
+        lines = [f"{target} = {obj} = new({me}_cls)"]
+        for name, field in self.absent.items():
+            lines.append(f"{obj}.{name} = {_fresh(field, f'{me}.absent[{name!r}]')}")
+        lines.append(f"{obj}.unknown_tags = ()")
+        heads: list[tuple[str, str]] = []
+        later: list[str] = []
+        for name, subcon in self.subcons.items():
+            place, head = f"{obj}.{name}", f"head{code.allocateId()}"
+            if not subcon.head:
+                lines += [*read_heads(code, heads), *later, *subcon.parse_lines(code, place)]
+                heads, later = [], []
+                continue
+            tail = subcon.parse_tail(code, place, head)
+            heads.append((head if tail else place, subcon.head))
+            later += tail
+            if tail and not subcon.only_head:
+                lines += [*read_heads(code, heads), *later]
+                heads, later = [], []
+        if self.flexible:
+            heads.append(("tags", "B"))
+            later.append(f"if tags: pos = {me}.parse_tags_at({obj}, io, pos - 1)")
+        return [*lines, *read_heads(code, heads), *later]
+
+    def build_lines(self, code: CodeGen, source: str) -> list[str]:
+        """Flat lines: what each field must not be or becomes, a run of heads at a time, then what each counts."""
+        me, obj = self._linked(code), source if source.isidentifier() else f"obj{code.allocateId()}"
+        lines = [] if obj == source else [f"{obj} = {source}"]
+        lines.append(f"if {obj}.__class__ is not {me}_cls: raise Flaw")
+        for name, field in self.refused.items():
+            lines.append(f"if {differs(f'{obj}.{name}', field)}: raise Flaw")
+        run: list[tuple[str, str]] = []
+
+        def flush(end: str = "") -> list[str]:
+            if not run:
+                return [f"write(b'{chr(92)}0')"] if end else []
+            values = ", ".join(value for value, _ in run)
+            letters = "".join(letter for _, letter in run)
+            return [f"write({packer(code, letters + end)}({values}))"]
+
+        for name, subcon in self.subcons.items():
+            place = f"{obj}.{name}"
+            if not subcon.built_head:
+                lines += [*flush(), *subcon.build_lines(code, place)]
+                run = []
+                continue
+            before, head, after = subcon.build_split(code, place)
+            lines += before
+            run.append((head, subcon.built_head))
+            if after:
+                lines += [*flush(), *after]
+                run = []
+        if not self.flexible:
+            return [*lines, *flush()]
+        tagged = [f"{obj}.unknown_tags", *(differs(f"{obj}.{name}", field) for name, field, _ in self.tagged.values())]
+        there = [*flush(), f"{me}.build_tags({obj}, io)"]
+        return [*lines, f"if {' or '.join(tagged)}:", *indent(there), "else:", *indent(flush("x"))]
+
+    def _linked(self, code: CodeGen) -> str:
+        """The name that compiled functions have this struct under; that of its class ends in `_cls`."""
+        code.linkedinstances[id(self)] = self
+        return f"me{list(code.linkedinstances).index(id(self))}"
+
+
+def _build_field(subcon: WireType, name: str, value: Any, stream: Writer) -> None:
+    try:
+        subcon._build(value, stream, None, None)
+    except Flaw as flaw:
+        flaw.path.append(f".{name}")
+        raise
+    except WRONG_VALUE as error:
+        flaw = Flaw(f"{value!r:.80}: {error}")
+        flaw.path.append(f".{name}")
+        raise flaw from None
+
+
+def _fresh(field: Field[Any], linked: str) -> str:
+    """The default of a field, as an expression."""
+    if field.default is None:
+        return "None"
+    if isinstance(field, Array):
+        return "[]"
+    if isinstance(field, (Nested, Uuid)):
+        return f"{linked}.fresh()"
+    return repr(field.default)
+
+
+def differs(source: str, field: Field[Any]) -> str:
+    """Whether an expression isn't the field's default, as an expression."""
+    if field.default is None:
+        return f"{source} is not None"
+    if isinstance(field, Array):
+        return f"({source} is None or len({source}))"
+    if isinstance(field, Uuid):
+        return f"{source}.int"
+    if isinstance(field, Nested):
+        inner = [differs(f"{source}.{name}", each) for name, each in field.element.fields.items()]
+        return f"({' or '.join([f'{source} is None', *inner, f'{source}.unknown_tags'])})"
+    return f"{source} != {field.default!r}"
