@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Message")
 R = TypeVar("R")
+
+
+class CloseConnection(Exception):
+    """The request can't be answered in Kafka's way but by ending its connection, for the reason given as text."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,13 @@ class Handler:
     request: type[Any]
     versions: Versions
     call: Callable[[Any, RequestContext], Awaitable[Any]]
+
+    @property
+    def response(self) -> type[Any]:
+        """The class of the answers: declared beside the request's."""
+        name = self.request.__name__.removesuffix("Request") + "Response"
+        response: type[Any] = getattr(sys.modules[self.request.__module__], name)
+        return response
 
 
 def handles(request: type[M], versions: str) -> Callable[[Callable[[M, RequestContext], Awaitable[R]]], Handler]:

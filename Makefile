@@ -1,0 +1,46 @@
+# Each target does its own set-up: a fresh clone and Python 3.11 or newer are all it takes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check compat bench fuzz crash docs clean
+
+run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
+	@exec $(BIN)/pykbroker start $(ARGS)
+
+test: $(VENV)/dev.stamp  ## all tests; ARGS="tests/network -k frames" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that can be installed
+	$(BIN)/python -m pytest tests/compat $(ARGS)
+
+bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-process mock cluster
+	$(BIN)/python -m benchmarks $(ARGS)
+
+crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000" for more
+	$(BIN)/python -m tests.crash $(ARGS)
+
+fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+clean:
+	rm -rf $(VENV) .compat build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pykbroker needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,compat]'
+	@touch $@ $(VENV)/run.stamp

@@ -1,0 +1,43 @@
+"""The APIs: one function each, named after it, one file a family. This table is what ApiVersions advertises.
+
+A family never imports another; what two of them need stands in `server`. What is left out: `gaps`.
+"""
+
+from collections.abc import Mapping
+
+from pykbroker.apis import (
+    api_versions,
+    cluster,
+    configs,
+    fetch,
+    groups,
+    list_offsets,
+    metadata,
+    offsets,
+    produce,
+    producers,
+    topics,
+)
+from pykbroker.server.request import Handler
+
+_FAMILIES = (
+    api_versions,
+    cluster,
+    configs,
+    fetch,
+    groups,
+    list_offsets,
+    metadata,
+    offsets,
+    produce,
+    producers,
+    topics,
+)
+
+HANDLERS: Mapping[int, Handler] = {
+    handler.request.key: handler
+    for family in _FAMILIES
+    for handler in vars(family).values()
+    if isinstance(handler, Handler)
+}
+"""Every API that is served, by its key."""

@@ -1,0 +1,34 @@
+"""What is left out on purpose, for now: each line is proved by a test that fails once it is no longer true."""
+
+from __future__ import annotations
+
+from pykbroker.protocol.api_keys import ApiKey
+
+TRANSACTIONS = (
+    "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator."
+)
+UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
+RETENTION = "Segments are rolled, but neither deleted by age or size nor compacted."
+DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
+
+UNSERVED_APIS = frozenset(
+    {
+        ApiKey.OFFSET_DELETE,
+        ApiKey.DELETE_RECORDS,
+        ApiKey.ADD_PARTITIONS_TO_TXN,
+        ApiKey.ADD_OFFSETS_TO_TXN,
+        ApiKey.END_TXN,
+        ApiKey.WRITE_TXN_MARKERS,
+        ApiKey.TXN_OFFSET_COMMIT,
+        ApiKey.DESCRIBE_ACLS,
+        ApiKey.CREATE_ACLS,
+        ApiKey.DELETE_ACLS,
+        ApiKey.ALTER_CONFIGS,
+        ApiKey.INCREMENTAL_ALTER_CONFIGS,
+        ApiKey.SASL_HANDSHAKE,
+        ApiKey.SASL_AUTHENTICATE,
+        ApiKey.CONSUMER_GROUP_HEARTBEAT,
+        ApiKey.CONSUMER_GROUP_DESCRIBE,
+    }
+)
+"""The APIs that clients are most likely to miss."""

@@ -1,0 +1,111 @@
+"""ListOffsets and OffsetForLeaderEpoch: offsets by timestamp and by leader epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest, ListOffsetsResponse
+from pykbroker.protocol.messages.offset_for_leader_epoch import (
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+)
+from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.replica_manager import Replica
+from pykbroker.server.request import RequestContext, handles
+
+Asked = ListOffsetsRequest.Topic.Partition
+Answer = ListOffsetsResponse.Topic.Partition
+
+LATEST = -1
+EARLIEST = -2
+MAX_TIMESTAMP = -3
+EARLIEST_LOCAL = -4
+LATEST_TIERED = -5
+EARLIEST_PENDING_UPLOAD = -6
+FIRST_VERSION = {
+    LATEST: 0,
+    EARLIEST: 0,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+    EARLIEST_PENDING_UPLOAD: 11,
+}
+"""The version from which on a negative timestamp has its meaning (KIP-734, KIP-405, KIP-1005, KIP-1023)."""
+FIRST_WITH_LEADER_EPOCH = 4
+READ_COMMITTED = 1
+
+
+@handles(ListOffsetsRequest, "0-11")
+async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
+    """ListOffsets 0-11. A timestamp's offset is that of the very record, not of its batch; -1 and -1 where none is.
+
+    Nothing at or above the high watermark (read_committed: the last stable offset) is found. Version 0 lists the
+    segments' offsets before a time. A partition named twice is INVALID_REQUEST, as in Kafka.
+    """
+    named = Counter((topic.name, asked.partition_index) for topic in request.topics for asked in topic.partitions)
+    topics = []
+    for topic in request.topics:
+        answers = []
+        for asked in topic.partitions:
+            answer = Answer(partition_index=asked.partition_index)
+            try:
+                if named[topic.name, asked.partition_index] > 1:
+                    raise KafkaError(ErrorCode.INVALID_REQUEST)
+                replica = context.services.replica_manager.leader(TopicPartition(topic.name, asked.partition_index))
+                replica.partition.check_leader_epoch(asked.current_leader_epoch)
+                _find(answer, asked, replica, request.isolation_level, context.api_version)
+            except KafkaError as error:
+                answer.error_code = error.code
+            answers.append(answer)
+        topics.append(ListOffsetsResponse.Topic(name=topic.name, partitions=answers))
+    return ListOffsetsResponse(topics=topics)
+
+
+def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, version: int) -> None:
+    log, timestamp, epoch = replica.log, asked.timestamp, -1
+    committed_only = isolation_level == READ_COMMITTED
+    end = replica.last_stable_offset if committed_only else replica.partition.high_watermark
+    if timestamp < 0 and version < FIRST_VERSION.get(timestamp, version + 1):
+        raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+    if version == 0:
+        answer.old_style_offsets = [
+            min(offset, end) for offset in log.legacy_offsets_before(timestamp, asked.max_num_offsets)
+        ]
+        return
+    if timestamp == LATEST:
+        answer.offset, epoch = end, replica.partition.leader_epoch
+    elif timestamp in (EARLIEST, EARLIEST_LOCAL):
+        answer.offset, epoch = log.log_start_offset, log.epoch_at(log.log_start_offset)
+    elif timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
+        return  # Nothing is tiered here: Kafka answers offset -1 then.
+    else:
+        found = (
+            log.max_timestamp_offset(end) if timestamp == MAX_TIMESTAMP else log.offset_for_timestamp(timestamp, end)
+        )
+        if found is None:
+            return
+        answer.timestamp, answer.offset, epoch = found.timestamp, found.offset, found.leader_epoch
+    if version >= FIRST_WITH_LEADER_EPOCH:
+        answer.leader_epoch = epoch
+
+
+@handles(OffsetForLeaderEpochRequest, "0-4")
+async def offset_for_leader_epoch(
+    request: OffsetForLeaderEpochRequest, context: RequestContext
+) -> OffsetForLeaderEpochResponse:
+    """OffsetForLeaderEpoch 0-4 (KIP-320): the end of the largest epoch not above the one asked for; -1 if none is known."""
+    topics = []
+    for topic in request.topics:
+        answers = []
+        for asked in topic.partitions:
+            answer = OffsetForLeaderEpochResponse.Topic.Partition(partition=asked.partition)
+            try:
+                replica = context.services.replica_manager.leader(TopicPartition(topic.topic, asked.partition))
+                replica.partition.check_leader_epoch(asked.current_leader_epoch)
+                answer.leader_epoch, answer.end_offset = replica.log.end_offset_for_epoch(asked.leader_epoch)
+            except KafkaError as error:
+                answer.error_code = error.code
+            answers.append(answer)
+        topics.append(OffsetForLeaderEpochResponse.Topic(topic=topic.topic, partitions=answers))
+    return OffsetForLeaderEpochResponse(topics=topics)

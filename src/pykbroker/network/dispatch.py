@@ -1,0 +1,109 @@
+"""The way of one request from its frame to its answer: header, version, handler, errors.
+
+Decides what an error becomes: a code in the answer where the API has a place for one, the end of the connection
+where it hasn't. It never reads or writes a socket.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.connection import encode_response, parse_request_header
+from pykbroker.protocol.errors import ErrorCode, KafkaError, UnsupportedRequest
+from pykbroker.protocol.message import Piece
+from pykbroker.server.request import CloseConnection, Handler, RequestContext
+
+if TYPE_CHECKING:
+    from pykbroker.protocol.message import Message
+    from pykbroker.server.services import Services
+
+log = logging.getLogger(__name__)
+
+
+class Peer:
+    """Who is at the other end of a connection, as its requests' contexts name it."""
+
+    __slots__ = ("client_host", "connection_id", "listener", "local_address", "name")
+
+    def __init__(
+        self, remote: tuple[str, int], local_address: tuple[str, int], listener: str, connection_id: int
+    ) -> None:
+        self.name = f"{remote[0]}:{remote[1]}"
+        self.client_host = f"/{remote[0]}"
+        self.local_address = local_address
+        self.listener = listener
+        self.connection_id = connection_id
+
+
+class Dispatcher:
+    """Finds each request's handler in the table of `apis` and encodes what it answers."""
+
+    def __init__(self, services: Services, handlers: Mapping[int, Handler]) -> None:
+        self._services = services
+        self._handlers = handlers
+
+    async def answer(self, frame: memoryview, peer: Peer) -> list[Piece] | None:
+        """The answer's pieces, size first; None where the request asks for none (acks=0).
+
+        Raises CloseConnection, and MalformedMessage for bytes that don't parse.
+        """
+        try:
+            header, body = parse_request_header(frame)
+        except UnsupportedRequest as unsupported:
+            return self._unsupported(unsupported.api_key, unsupported.api_version, unsupported.correlation_id)
+        key, version = header.request_api_key, header.request_api_version
+        handler = self._handlers.get(key)
+        if handler is None or version not in handler.versions:
+            return self._unsupported(key, version, header.correlation_id)
+        request = handler.request.decode(frame, version, body)
+        context = RequestContext(
+            self._services,
+            key,
+            version,
+            header.correlation_id,
+            header.client_id,
+            peer.client_host,
+            peer.listener,
+            peer.local_address,
+            peer.connection_id,
+        )
+        response = await self._call(handler, request, context)
+        return None if response is None else encode_response(header.correlation_id, response, version)
+
+    async def _call(self, handler: Handler, request: Any, context: RequestContext) -> Message | None:
+        try:
+            response: Message | None = await handler.call(request, context)
+        except CloseConnection:
+            raise
+        except KafkaError as error:
+            return _error_answer(handler, error.code, error.message)
+        except Exception:
+            name = handler.request.__name__
+            log.exception("%s v%d of client %r failed", name, context.api_version, context.client_id)
+            return _error_answer(handler, ErrorCode.UNKNOWN_SERVER_ERROR, None)
+        return response
+
+    def _unsupported(self, key: int, version: int, correlation_id: int) -> list[Piece]:
+        """ApiVersions of any version is answered in version 0 (KIP-511); everything else ends the connection, as in Kafka."""
+        if key != ApiKey.API_VERSIONS:
+            name = ApiKey(key).name if key in ApiKey.__members__.values() else f"API key {key}"
+            raise CloseConnection(f"{name} version {version} is not supported")
+        handler = self._handlers[key]
+        response = handler.response(error_code=ErrorCode.UNSUPPORTED_VERSION)
+        response.api_keys = [
+            handler.response.ApiKey(api_key=key, min_version=handler.versions.low, max_version=handler.versions.high)
+        ]
+        return encode_response(correlation_id, response, 0)
+
+
+def _error_answer(handler: Handler, code: ErrorCode, message: str | None) -> Message:
+    fields = handler.response.fields
+    if "error_code" not in fields:
+        raise CloseConnection(f"{handler.request.__name__} failed with {code.name}")
+    answer: Message = handler.response(error_code=code)
+    if message is not None and "error_message" in fields:
+        setattr(answer, "error_message", message)  # noqa: B010 - the class is known at run time only
+    return answer

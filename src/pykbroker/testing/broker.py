@@ -1,0 +1,164 @@
+"""A real broker for tests: in a thread of the caller's process, or in a trio program's own loop.
+
+It listens on a free port of 127.0.0.1 and keeps its data in a temporary folder, gone at the end, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from pykbroker.broker import Broker, Ready, StartupError
+from pykbroker.config.broker import BrokerConfig
+
+STOP_SECONDS = 30.0
+
+
+def _config(data_dir: str | Path | None, port: int, config: Mapping[str, Any] | None) -> BrokerConfig:
+    properties = {"listeners": f"PLAINTEXT://127.0.0.1:{port}"}
+    if data_dir is not None:
+        properties["log.dirs"] = str(data_dir)
+    properties.update({key: _text(value) for key, value in (config or {}).items()})
+    return BrokerConfig.from_properties(properties)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class KafkaBroker:
+    """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
+
+    `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one; `config` holds
+    Kafka's own keys (`{"auto.create.topics.enable": False}`). Raises StartupError where the broker can't start.
+    """
+
+    def __init__(
+        self, *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
+    ) -> None:
+        self._config = _config(data_dir, port, config)
+        self._ephemeral = data_dir is None
+        self._thread: threading.Thread | None = None
+        self._ready: Ready | None = None
+        self._failure: BaseException | None = None
+        self._stop: Callable[[], None] = lambda: None
+
+    def start(self) -> Self:
+        """Returns when the broker serves."""
+        started = threading.Event()
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, args=(started,), name="pykbroker", daemon=True)
+        self._thread.start()
+        started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def stop(self) -> None:
+        """Stops the broker as SIGTERM would, and waits for it. A broker that isn't running is left alone."""
+        if self._thread is None:
+            return
+        self._stop()
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the broker did not stop within {STOP_SECONDS:.0f} s")
+        self._thread = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, started: threading.Event) -> None:
+        async def main() -> None:
+            broker = Broker(self._config, ephemeral=self._ephemeral)
+            token = trio.lowlevel.current_trio_token()
+
+            def stop() -> None:
+                try:
+                    token.run_sync_soon(broker.stop)
+                except trio.RunFinishedError:
+                    pass  # It has ended by itself; the failure, if any, is raised by `stop`.
+
+            async with trio.open_nursery() as nursery:
+                self._ready = await nursery.start(broker.serve)
+                self._stop = stop
+                started.set()
+
+        try:
+            trio.run(main, strict_exception_groups=False)
+        except BaseException as error:  # The caller's, to be raised in the caller's thread.
+            self._failure = error
+        finally:
+            started.set()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def ready(self) -> Ready:
+        """Host, port, node id and cluster id of the running broker."""
+        if self._ready is None:
+            raise StartupError("the broker has not been started")
+        return self._ready
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self.ready.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.ready.port
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`HOST:PORT`, as clients take it."""
+        return f"{self.host}:{self.port}"
+
+
+class AsyncKafkaBroker:
+    """A broker in the caller's own trio loop, as `open_kafka_broker` yields it."""
+
+    def __init__(self, broker: Broker, ready: Ready) -> None:
+        self.broker = broker
+        self.ready = ready
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self.ready.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.ready.port
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`HOST:PORT`, as clients take it."""
+        return f"{self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def open_kafka_broker(
+    *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
+) -> AsyncIterator[AsyncKafkaBroker]:
+    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; same arguments."""
+    broker = Broker(_config(data_dir, port, config), ephemeral=data_dir is None)
+    async with trio.open_nursery() as nursery:
+        ready: Ready = await nursery.start(broker.serve)
+        try:
+            yield AsyncKafkaBroker(broker, ready)
+        finally:
+            broker.stop()
