@@ -1,0 +1,280 @@
+"""What a Python client has to offer to be driven through the behaviours, and the program around it.
+
+Each client's own folder implements Driver, Consumer and Admin in that client's idioms, and calls main(): which takes
+the bootstrap address, a prefix for the names of topics and groups, and the behaviours' names, and prints one line of
+JSON for each. Names of errors are Kafka's, whatever the client calls them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ERROR_NAMES = {
+    0: "NONE",
+    1: "OFFSET_OUT_OF_RANGE",
+    3: "UNKNOWN_TOPIC_OR_PARTITION",
+    10: "MESSAGE_TOO_LARGE",
+    15: "COORDINATOR_NOT_AVAILABLE",
+    16: "NOT_COORDINATOR",
+    17: "INVALID_TOPIC_EXCEPTION",
+    22: "ILLEGAL_GENERATION",
+    25: "UNKNOWN_MEMBER_ID",
+    36: "TOPIC_ALREADY_EXISTS",
+    37: "INVALID_PARTITIONS",
+    38: "INVALID_REPLICATION_FACTOR",
+    40: "INVALID_CONFIG",
+    68: "NON_EMPTY_GROUP",
+    69: "GROUP_ID_NOT_FOUND",
+    82: "FENCED_INSTANCE_ID",
+}
+WORKERS = 6
+SECONDS_PER_BEHAVIOUR = 45
+
+Partition = tuple[str, int]
+
+
+class BrokerError(Exception):
+    """The broker refused; str() is Kafka's name of the error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(error_name(code))
+
+
+def error_name(code: int) -> str:
+    return ERROR_NAMES.get(code, f"error {code}")
+
+
+@dataclass
+class Record:
+    """A record to be produced."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    timestamp: int | None = None
+    partition: int | None = None
+
+
+@dataclass
+class Report:
+    """Where a produced record went, as the client was told."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+
+@dataclass
+class Message:
+    """A consumed record; timestamp_type is "create" or "log_append"."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    timestamp: int
+    timestamp_type: str
+
+
+class Consumer:
+    """A consumer in the words that the behaviours use."""
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        raise NotImplementedError
+
+    def subscribe_pattern(self, pattern: str) -> None:
+        raise NotImplementedError
+
+    def assign(self, partitions: Iterable[Partition]) -> None:
+        raise NotImplementedError
+
+    def assignment(self) -> set[Partition]:
+        raise NotImplementedError
+
+    def poll(self, seconds: float) -> list[Message]:
+        raise NotImplementedError
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        raise NotImplementedError
+
+    def seek_to_beginning(self, partition: Partition) -> None:
+        raise NotImplementedError
+
+    def seek_to_end(self, partition: Partition) -> None:
+        raise NotImplementedError
+
+    def pause(self, partition: Partition) -> None:
+        raise NotImplementedError
+
+    def resume(self, partition: Partition) -> None:
+        raise NotImplementedError
+
+    def commit(self, partition: Partition, offset: int, metadata: str) -> None:
+        raise NotImplementedError
+
+    def commit_async(self, partition: Partition, offset: int, metadata: str) -> None:
+        """Start a commit and go on polling until the client says that it is done."""
+        raise NotImplementedError
+
+    def committed(self, partition: Partition) -> tuple[int, str] | None:
+        raise NotImplementedError
+
+    def offset_for_time(self, partition: Partition, timestamp: int) -> int | None:
+        raise NotImplementedError
+
+    def beginning_and_end(self, partition: Partition) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Admin:
+    """Admin calls; a mapping to names of errors where the request takes several names."""
+
+    def create_topics(self, topics: Mapping[str, tuple[int, Mapping[str, str]]]) -> dict[str, str]:
+        raise NotImplementedError
+
+    def delete_topics(self, topics: Sequence[str]) -> dict[str, str]:
+        raise NotImplementedError
+
+    def create_partitions(self, totals: Mapping[str, int]) -> dict[str, str]:
+        raise NotImplementedError
+
+    def list_topics(self) -> set[str]:
+        raise NotImplementedError
+
+    def describe_topic(self, topic: str) -> dict[int, dict[str, Any]]:
+        """By partition: leader, replicas, isr."""
+        raise NotImplementedError
+
+    def describe_cluster(self) -> dict[str, Any]:
+        """cluster_id, controller, brokers as "HOST:PORT"."""
+        raise NotImplementedError
+
+    def topic_config(self, topic: str) -> dict[str, tuple[str, bool]]:
+        """By key: the value, and whether the topic itself sets it."""
+        raise NotImplementedError
+
+    def broker_config(self, broker: int) -> dict[str, str]:
+        raise NotImplementedError
+
+    def list_groups(self) -> set[str]:
+        raise NotImplementedError
+
+    def describe_group(self, group: str) -> dict[str, Any]:
+        """state, protocol, members as sorted lists of assigned (topic, partition)."""
+        raise NotImplementedError
+
+    def delete_group(self, group: str) -> str:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        return None
+
+
+class Driver:
+    """One client library against one broker."""
+
+    name: str
+    version: str
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    def produce(self, topic: str, records: Sequence[Record], **options: Any) -> list[Report]:
+        """Produce and wait for all answers. Options: acks (0, 1, "all"), compression, idempotent, max_bytes."""
+        raise NotImplementedError
+
+    def consumer(self, group: str | None = None, **options: Any) -> Consumer:
+        """Options: reset, auto_commit, session_ms, instance_id, strategy, auto_create, on_revoke."""
+        raise NotImplementedError
+
+    def admin(self) -> Admin:
+        raise NotImplementedError
+
+
+Behaviour = Callable[[Any, str], Any]
+
+
+def run_one(behaviour: Behaviour, driver: Any, prefix: str) -> dict[str, Any]:
+    """The outcome of one behaviour, or the traceback, as the fields of its line."""
+    started = time.monotonic()
+    try:
+        fields = {"outcome": behaviour(driver, prefix)}
+    except BaseException:
+        fields = {"error": traceback.format_exc()}
+    return fields | {"seconds": round(time.monotonic() - started, 3)}
+
+
+def run(driver: Any, behaviours: Mapping[str, Behaviour], prefix: str, names: Sequence[str]) -> None:
+    """Run behaviours side by side, WORKERS at a time, and print each one's line when it is done."""
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    done: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    started: dict[str, float] = {}
+
+    def work() -> None:
+        while True:
+            try:
+                name = todo.get_nowait()
+            except queue.Empty:
+                return
+            started[name] = time.monotonic()
+            if name in behaviours:
+                fields = run_one(behaviours[name], driver, f"{prefix}-{name.replace('_', '-')}")
+            else:
+                fields = {"error": f"{driver.name} has no behaviour {name}", "seconds": 0.0}
+            done.put({"behaviour": name} | fields)
+
+    for name in names:
+        todo.put(name)
+    for _ in range(min(WORKERS, len(names))):
+        threading.Thread(target=work, daemon=True).start()
+    left = set(names)
+    while left:
+        try:
+            fields = done.get(timeout=1)
+        except queue.Empty:
+            late = [name for name in left if time.monotonic() - started.get(name, time.monotonic()) > SECONDS_PER_BEHAVIOUR]
+            fields = {"behaviour": late[0], "error": f"no end after {SECONDS_PER_BEHAVIOUR} s"} if late else {}
+            if late:
+                threading.Thread(target=work, daemon=True).start()
+        if fields.get("behaviour") in left:
+            left.discard(fields["behaviour"])
+            print(json.dumps({"client": driver.name, "version": driver.version} | fields), flush=True)
+
+
+def main(
+    driver_class: type[Any], behaviours: Mapping[str, Behaviour], arguments: Sequence[str] = tuple(sys.argv[1:])
+) -> None:
+    """`BOOTSTRAP PREFIX BEHAVIOUR…`, or `BOOTSTRAP --member GROUP TOPIC` to be a group member until killed."""
+    bootstrap, prefix, *names = arguments
+    driver = driver_class(bootstrap)
+    if prefix == "--member":
+        be_member(driver, *names)
+    run(driver, behaviours, prefix, names)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def be_member(driver: Any, group: str, topic: str) -> None:
+    """Consume in a group, with the shortest session there is, and print the assignment whenever it changes."""
+    consumer = driver.consumer(group, session_ms=6000, auto_commit=False)
+    consumer.subscribe([topic])
+    shown: set[Partition] = set()
+    while True:
+        consumer.poll(0.1)
+        if consumer.assignment() != shown:
+            shown = set(consumer.assignment())
+            print(json.dumps(sorted(partition for _, partition in shown)), flush=True)

@@ -1,0 +1,87 @@
+"""Install the clients of the behaviour table, each into its own folder under .compat/ (kcat: from the distribution).
+
+`python tests/compat/install.py [CLIENT…]` installs what is missing and says what can't be had and why; it is quick
+when everything is there. A marker in each folder names what was installed, so that a changed pin installs again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / ".compat"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+REQUIREMENTS = {
+    "kafka_python_3": ["kafka-python>=3.0.9,<3.1", "lz4", "python-snappy", "zstandard"],
+    # six stands in for the copy that 2.0.2 carries, which Python 3.12 and newer can't import.
+    "kafka_python_2": ["kafka-python==2.0.2", "six", "lz4", "python-snappy", "zstandard"],
+    "confluent_kafka": ["confluent-kafka>=2.6"],
+    "aiokafka": ["aiokafka>=0.12", "cramjam"],
+}
+CLIENTS = [*REQUIREMENTS, "kcat"]
+
+
+class NotInstallable(Exception):
+    """A client that can't be had on this machine; str() says why."""
+
+
+def folder(client: str) -> Path:
+    """Where a Python client is installed: what PYTHONPATH has to name."""
+    return ROOT / f"{client}-py{PYTHON}"
+
+
+def install(client: str) -> None:
+    """Install one client if it isn't there; NotInstallable with the reason."""
+    if client == "kcat":
+        install_kcat()
+    else:
+        install_python(client)
+
+
+def install_python(client: str) -> None:
+    target, wanted = folder(client), "\n".join(REQUIREMENTS[client])
+    marker = target / "installed.txt"
+    if marker.exists() and marker.read_text() == wanted:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(target)]
+    done = subprocess.run([*command, *REQUIREMENTS[client]], capture_output=True, text=True)
+    if done.returncode:
+        raise NotInstallable(f"pip install {' '.join(REQUIREMENTS[client])}: {last_line(done.stderr)}")
+    marker.write_text(wanted)
+
+
+def install_kcat() -> None:
+    if shutil.which("kcat"):
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise NotInstallable("kcat isn't on the path, and only root can install it with apt-get")
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "kcat"]):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        if done.returncode and command[1] == "install":
+            raise NotInstallable(f"{' '.join(command)}: {last_line(done.stderr)}")
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+def main() -> int:
+    missing = 0
+    for client in sys.argv[1:] or CLIENTS:
+        try:
+            install(client)
+        except NotInstallable as reason:
+            missing += 1
+            print(f"{client}: {reason}")
+        else:
+            print(f"{client}: installed")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
