@@ -69,6 +69,7 @@ class Database:
         import sqlite3
 
         self.path = path
+        self._sqlite_error = sqlite3.Error
         self._lock = threading.Lock()
         self._sessions: dict[int, EmbeddedStore] = {}
         self._next_session = 1
@@ -130,7 +131,13 @@ class Database:
             return {row[0]: Node(row[1], Stat(row[2], row[3], row[4])) for row in rows}
 
     def write(self, operations: Sequence[Operation], session: int) -> list[Result]:
-        """All operations or none, in one transaction."""
+        """All operations or none, in one transaction; raises StoreError, also where the disk fails or is full."""
+        try:
+            return self._write(operations, session)
+        except self._sqlite_error as error:
+            raise StoreError(str(self.path), str(error)) from error
+
+    def _write(self, operations: Sequence[Operation], session: int) -> list[Result]:
         with self._lock:
             self._connection.execute("begin immediate")
             try:
@@ -140,7 +147,8 @@ class Database:
                 results = [self._apply(operation, zxid, session) for operation in operations]
                 self._connection.execute("commit")
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
                 raise
         return results
 

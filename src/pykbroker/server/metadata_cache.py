@@ -1,0 +1,106 @@
+"""The cluster as this broker's handlers see it, and the addresses that a client is told.
+
+It holds the current image and each topic's effective config. It never writes: the controller publishes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from pykbroker.cluster.image import INTERNAL_TOPICS, BrokerImage, ClusterImage, PartitionState, TopicImage
+from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.topic import LogConfig
+from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.request import RequestContext
+
+_MAPPED = "::ffff:"
+
+
+class BrokerAddress(NamedTuple):
+    """A broker as one client should reach it."""
+
+    id: int
+    host: str
+    port: int
+    rack: str | None
+
+
+class MetadataCache:
+    """What is known of the cluster, at this moment."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._config = config
+        self._defaults = LogConfig.resolve(config, {})
+        self._log_configs: dict[str, LogConfig] = {}
+        self._advertised = {listener.name: listener for listener in config.advertised}
+        self.image = ClusterImage(cluster_id="")
+
+    def publish(self, image: ClusterImage) -> None:
+        """Makes an image the current one."""
+        if len(self._log_configs) > len(image.topics):
+            self._log_configs = {name: one for name, one in self._log_configs.items() if name in image.topics}
+        self.image = image
+
+    def set_overrides(self, topic: str, overrides: Mapping[str, str]) -> LogConfig:
+        """Makes a topic's effective config from its overrides; before the topic itself is published, too."""
+        config = LogConfig.resolve(self._config, overrides) if overrides else self._defaults
+        self._log_configs[topic] = config
+        return config
+
+    def topic(self, name: str) -> TopicImage | None:
+        """A topic by its name."""
+        return self.image.topics.get(name)
+
+    def topic_name(self, topic_id: UUID) -> str | None:
+        """The name of a topic by its id."""
+        return self.image.topic_names.get(topic_id)
+
+    def topic_id(self, name: str) -> UUID | None:
+        """The id of a topic by its name."""
+        topic = self.image.topics.get(name)
+        return None if topic is None else topic.topic_id
+
+    def partition(self, tp: TopicPartition) -> PartitionState | None:
+        """A partition's leader, epochs and replicas."""
+        topic = self.image.topics.get(tp.topic)
+        return None if topic is None else topic.partitions.get(tp.partition)
+
+    def log_config(self, topic: str) -> LogConfig:
+        """A topic's effective config; this broker's defaults for a topic that isn't known."""
+        return self._log_configs.get(topic, self._defaults)
+
+    def is_internal(self, topic: str) -> bool:
+        """Whether a topic is one of Kafka's own, which clients may read but not write."""
+        return topic in INTERNAL_TOPICS
+
+    def brokers_for(self, context: RequestContext) -> list[BrokerAddress]:
+        """The live brokers with the addresses that a client on this connection can use, by id."""
+        addresses = (self._address(broker, context) for broker in self.image.brokers.values())
+        return [address for address in addresses if address is not None]
+
+    def broker_for(self, context: RequestContext, broker_id: int) -> BrokerAddress | None:
+        """One live broker with its address for this connection; None where it has none there."""
+        broker = self.image.brokers.get(broker_id)
+        return None if broker is None else self._address(broker, context)
+
+    def _address(self, broker: BrokerImage, context: RequestContext) -> BrokerAddress | None:
+        if broker.id == self._config.node_id:
+            host, port = self._own_address(context)
+            return BrokerAddress(broker.id, host, port, broker.rack)
+        endpoint = broker.endpoints.get(context.listener)
+        return None if endpoint is None else BrokerAddress(broker.id, endpoint.host, endpoint.port, broker.rack)
+
+    def _own_address(self, context: RequestContext) -> tuple[str, int]:
+        """The advertised address of the connection's listener, else where that very connection reached the broker.
+
+        An IPv4 client of a socket for both families is told the IPv4 address.
+        """
+        host, port = context.local_address
+        if host.startswith(_MAPPED) and "." in host:
+            host = host[len(_MAPPED) :]
+        advertised = self._advertised.get(context.listener)
+        if advertised is not None:
+            return advertised.host or host, advertised.port or port
+        return host, port
