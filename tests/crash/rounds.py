@@ -1,0 +1,145 @@
+"""One round: start on the data of the last, produce and commit under load, kill -9, start, check every promise.
+
+What is checked: each acknowledged record stands at its offset with its value, offsets have no gap, a consumer group's
+acknowledged commit is there.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from pykbroker.testing.process import BrokerProcess
+
+TOPIC = "crash"
+PARTITIONS = 3
+GROUP = "crash-group"
+CONFIG = {"num.partitions": str(PARTITIONS), "log.segment.bytes": "1048576"}
+
+
+class Crash:
+    """The promises that a broker made over its lives in one data directory."""
+
+    def __init__(self, folder: str | Path, seed: int = 0) -> None:
+        self._folder = folder
+        self._random = random.Random(seed)
+        self._sent = 0
+        self._promised: dict[int, dict[int, bytes]] = {partition: {} for partition in range(PARTITIONS)}
+        self._committed = -1
+        self.acknowledged = 0
+
+    def round(self) -> str:
+        """One life under load, ended by kill -9, and the check in the next; says what it saw. Raises AssertionError."""
+        before = self.acknowledged
+        with BrokerProcess(data_dir=self._folder, config=CONFIG) as broker:
+            killer = threading.Timer(self._random.uniform(0.05, 0.6), broker.kill)
+            self._load(broker, killer)
+        with BrokerProcess(data_dir=self._folder, config=CONFIG) as broker:
+            seen = self._check(broker.bootstrap_servers)
+            broker.kill()
+        return f"{self.acknowledged - before} records acknowledged, {seen} there, commit at {self._committed}"
+
+    def _load(self, broker: BrokerProcess, killer: threading.Timer) -> None:
+        producer = Producer(
+            {
+                "bootstrap.servers": broker.bootstrap_servers,
+                "acks": "all",
+                "linger.ms": 1,
+                "message.timeout.ms": 2000,
+                "enable.idempotence": self._random.random() < 0.5,
+                "logger": _silent(),
+            }
+        )
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": GROUP, "logger": _silent()})
+        producer.list_topics(TOPIC, timeout=10)
+        killer.start()
+        committing = threading.Thread(target=self._commit, args=(consumer, killer))
+        committing.start()
+        payload = b"x" * self._random.choice((10, 100, 1000, 5000))
+        while killer.is_alive():
+            value = b"%d-%s" % (self._sent, payload)
+            self._sent += 1
+            try:
+                producer.produce(TOPIC, value, on_delivery=self._delivered)
+            except BufferError:
+                producer.poll(0.01)
+            producer.poll(0)
+        killer.join()
+        committing.join()
+        producer.purge()
+        producer.flush(5)
+        consumer.close()
+
+    def _commit(self, consumer: Consumer, killer: threading.Timer) -> None:
+        while killer.is_alive():
+            wanted = self._committed + 1
+            try:
+                consumer.commit(offsets=[TopicPartition(TOPIC, 0, wanted)], asynchronous=False)
+            except Exception:  # The broker is being killed: no promise was made.
+                time.sleep(0)
+            else:
+                self._committed = wanted
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            partition, offset, value = message.partition(), message.offset(), message.value()
+            assert partition is not None
+            assert offset is not None
+            assert value is not None
+            self._promised[partition][offset] = value
+            self.acknowledged += 1
+
+    def _check(self, bootstrap: str) -> int:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": GROUP,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "logger": _silent(),
+            }
+        )
+        seen = 0
+        try:
+            committed = consumer.committed([TopicPartition(TOPIC, 0)], timeout=10)[0].offset
+            # A commit that the kill overtook may have been written without its answer.
+            assert committed in (self._committed, self._committed + 1) or self._committed < 0, (
+                f"the commit of {self._committed} came back as {committed}"
+            )
+            self._committed = max(self._committed, committed)
+            for partition in range(PARTITIONS):
+                seen += self._check_partition(consumer, partition)
+        finally:
+            consumer.close()
+        return seen
+
+    def _check_partition(self, consumer: Consumer, partition: int) -> int:
+        low, high = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=10)
+        promised = self._promised[partition]
+        assert low == 0
+        assert high > max(promised, default=-1), f"partition {partition} ends at {high}, acknowledged {max(promised)}"
+        consumer.assign([TopicPartition(TOPIC, partition, low)])
+        expected = low
+        deadline = time.monotonic() + 60
+        while expected < high:
+            assert time.monotonic() < deadline, f"partition {partition} stops at {expected} of {high}"
+            for message in consumer.consume(10_000, timeout=1):
+                assert message.error() is None, message.error()
+                assert message.offset() == expected, f"partition {partition}: {expected}, then {message.offset()}"
+                value = promised.get(expected)
+                assert value in (None, message.value()), f"partition {partition} offset {expected} has another value"
+                expected += 1
+        return high - low
+
+
+def _silent():  # type: ignore[no-untyped-def]
+    import logging
+
+    logger = logging.getLogger("librdkafka")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger
