@@ -100,6 +100,10 @@ class Shard(Protocol):
         """Takes a record of the partition for the truth."""
         ...
 
+    def loaded(self, now: Now) -> Result[None]:
+        """Every record is replayed: time begins to count."""
+        ...
+
     def abandon(self, parked: Parked, now: Now) -> Result[None]:
         """Forgets a parked request that nobody waits for any more."""
         ...

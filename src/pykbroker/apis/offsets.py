@@ -1,0 +1,193 @@
+"""OffsetCommit and OffsetFetch: topics by name or by id, one group or many, errors where each version has a place.
+
+Whether a member may commit and what a group has committed is decided in `coordinator`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from pykbroker.coordinator.group.offsets import OffsetToCommit
+from pykbroker.coordinator.group.records import CommittedOffset
+from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.message import ZERO_UUID
+from pykbroker.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from pykbroker.protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
+from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.request import RequestContext, handles
+
+CommitTopic = OffsetCommitResponse.Topic
+CommitPartition = OffsetCommitResponse.Topic.Partition
+FetchGroup = OffsetFetchResponse.Group
+FetchTopic = OffsetFetchResponse.Group.Topic
+FetchPartition = OffsetFetchResponse.Group.Topic.Partition
+Fetched = Mapping[TopicPartition, CommittedOffset | None]
+
+FIRST_WITH_TOPIC_IDS = 10
+FIRST_WITH_GROUPS = 8
+FIRST_WITH_GROUP_ERROR = 2
+
+
+@handles(OffsetCommitRequest, "0-10")
+async def offset_commit(request: OffsetCommitRequest, context: RequestContext) -> OffsetCommitResponse:
+    """OffsetCommit 0-10: stored in the group's partition of `__consumer_offsets` before it is answered.
+
+    Generation -1 commits for a group without members. Version 1 brings its own timestamp, 2-4 a retention, 6 the leader
+    epoch (KIP-320), 7 the instance id (KIP-345), 10 names topics by id (KIP-848).
+    """
+    offsets: dict[TopicPartition, OffsetToCommit] = {}
+    refused: dict[tuple[str, UUID], ErrorCode] = {}
+    for topic in request.topics:
+        name = _name(topic.name, topic.topic_id, context)
+        image = None if name is None else context.services.metadata.topic(name)
+        if name is None or image is None:
+            unknown = ErrorCode.UNKNOWN_TOPIC_ID if name is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            refused[topic.name, topic.topic_id] = unknown
+            continue
+        for asked in topic.partitions:
+            if asked.partition_index in image.partitions:
+                offsets[TopicPartition(name, asked.partition_index)] = OffsetToCommit(
+                    asked.committed_offset,
+                    asked.committed_leader_epoch,
+                    asked.committed_metadata,
+                    asked.commit_timestamp,
+                    request.retention_time_ms,
+                )
+    codes = await _commit(request, offsets, context) if offsets else {}
+    response = OffsetCommitResponse()
+    for topic in request.topics:
+        refusal = refused.get((topic.name, topic.topic_id))
+        name = _name(topic.name, topic.topic_id, context) or ""
+        answers = [
+            CommitPartition(
+                partition_index=asked.partition_index,
+                error_code=refusal
+                or codes.get(TopicPartition(name, asked.partition_index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+            )
+            for asked in topic.partitions
+        ]
+        response.topics.append(CommitTopic(name=topic.name, topic_id=topic.topic_id, partitions=answers))
+    return response
+
+
+async def _commit(
+    request: OffsetCommitRequest, offsets: Mapping[TopicPartition, OffsetToCommit], context: RequestContext
+) -> dict[TopicPartition, ErrorCode]:
+    member = (request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
+    try:
+        return await context.services.group_coordinator.commit(request.group_id, member, offsets)
+    except KafkaError as error:
+        return dict.fromkeys(offsets, error.code)
+
+
+def _name(name: str, topic_id: UUID, context: RequestContext) -> str | None:
+    """The topic's name; None for an id that no topic has."""
+    if context.api_version < FIRST_WITH_TOPIC_IDS:
+        return name
+    return None if topic_id == ZERO_UUID else context.services.metadata.topic_name(topic_id)
+
+
+@handles(OffsetFetchRequest, "0-10")
+async def offset_fetch(request: OffsetFetchRequest, context: RequestContext) -> OffsetFetchResponse:
+    """OffsetFetch 0-10: offset -1 where nothing is committed; null topics ask for all that is (2+).
+
+    From 8 on for any number of groups (KIP-709), in 10 by topic id. No transaction holds offsets back yet, so that
+    `require_stable` (KIP-447) is always met.
+    """
+    if context.api_version >= FIRST_WITH_GROUPS:
+        return OffsetFetchResponse(groups=[await _fetch_group(group, context) for group in request.groups])
+    topics = request.topics
+    wanted = None
+    if topics is not None:
+        wanted = [TopicPartition(topic.name, index) for topic in topics for index in topic.partition_indexes]
+    response = OffsetFetchResponse()
+    fetched: Fetched
+    try:
+        fetched = await context.services.group_coordinator.fetch(request.group_id, wanted)
+        code = ErrorCode.NONE
+    except KafkaError as error:
+        code = error.code
+        fetched = {}
+        if context.api_version < FIRST_WITH_GROUP_ERROR:
+            fetched = dict.fromkeys(wanted or ())
+    response.error_code = code
+    Topic, Partition = OffsetFetchResponse.Topic, OffsetFetchResponse.Topic.Partition  # noqa: N806 - classes
+    for name, offsets in _by_topic(fetched).items():
+        answers = []
+        for index, committed in offsets:
+            offset, epoch, metadata = _shown(committed)
+            answers.append(
+                Partition(
+                    partition_index=index,
+                    committed_offset=offset,
+                    committed_leader_epoch=epoch,
+                    metadata=metadata,
+                    error_code=code,
+                )
+            )
+        response.topics.append(Topic(name=name, partitions=answers))
+    return response
+
+
+async def _fetch_group(group: OffsetFetchRequest.Group, context: RequestContext) -> FetchGroup:
+    answer = FetchGroup(group_id=group.group_id)
+    wanted: list[TopicPartition] | None = None
+    unknown: list[FetchTopic] = []
+    if group.topics is not None:
+        wanted = []
+        for topic in group.topics:
+            name = _name(topic.name, topic.topic_id, context)
+            if name is None:
+                unknown.append(_unknown(topic))
+            else:
+                wanted += [TopicPartition(name, index) for index in topic.partition_indexes]
+    try:
+        fetched = await context.services.group_coordinator.fetch(group.group_id, wanted)
+    except KafkaError as error:
+        answer.error_code = error.code
+        return answer
+    answer.topics = [*_topics(fetched, context), *unknown]
+    return answer
+
+
+def _topics(fetched: Fetched, context: RequestContext) -> Iterable[FetchTopic]:
+    for name, offsets in _by_topic(fetched).items():
+        topic_id = context.services.metadata.topic_id(name)
+        if topic_id is None and context.api_version >= FIRST_WITH_TOPIC_IDS:
+            continue
+        topic = FetchTopic(name=name, topic_id=topic_id or ZERO_UUID)
+        for index, committed in offsets:
+            offset, epoch, metadata = _shown(committed)
+            topic.partitions.append(
+                FetchPartition(
+                    partition_index=index, committed_offset=offset, committed_leader_epoch=epoch, metadata=metadata
+                )
+            )
+        yield topic
+
+
+def _unknown(topic: OffsetFetchRequest.Group.Topic) -> FetchTopic:
+    return FetchTopic(
+        topic_id=topic.topic_id,
+        partitions=[
+            FetchPartition(
+                partition_index=index, committed_offset=-1, metadata="", error_code=ErrorCode.UNKNOWN_TOPIC_ID
+            )
+            for index in topic.partition_indexes
+        ],
+    )
+
+
+def _by_topic(fetched: Fetched) -> dict[str, list[tuple[int, CommittedOffset | None]]]:
+    topics: dict[str, list[tuple[int, CommittedOffset | None]]] = defaultdict(list)
+    for tp, committed in fetched.items():
+        topics[tp.topic].append((tp.partition, committed))
+    return topics
+
+
+def _shown(committed: CommittedOffset | None) -> tuple[int, int, str]:
+    if committed is None:
+        return -1, -1, ""
+    return committed.offset, committed.leader_epoch, committed.metadata

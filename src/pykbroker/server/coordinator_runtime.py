@@ -1,0 +1,542 @@
+"""Runs coordinator shards: load by replay, decide, append, replay, wait until committed, answer; one timer for all.
+
+The rules are the shard's; here stands how a request waits, what an append that fails costs (the shard, which is loaded
+again), and when time is asked. It never looks into a group.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+from uuid import uuid4
+
+import trio
+
+from pykbroker.config.broker import BrokerConfig
+from pykbroker.coordinator.group.member import GroupConfig, Joiner
+from pykbroker.coordinator.group.offsets import OffsetToCommit
+from pykbroker.coordinator.group.records import CommittedOffset
+from pykbroker.coordinator.group.shard import GroupShard, Leaving
+from pykbroker.coordinator.partitioning import partition_of
+from pykbroker.coordinator.result import NEVER, Now, Parked, Record, Result, Shard
+from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
+from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
+from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
+from pykbroker.protocol.messages.list_groups import ListGroupsResponse
+from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from pykbroker.protocol.records.batch import batches, build_batch
+from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.clock import Clock
+from pykbroker.server.disk import Disk
+from pykbroker.server.metadata_cache import MetadataCache
+from pykbroker.server.replica_manager import ReplicaManager
+from pykbroker.storage.log import UnifiedLog
+
+log = logging.getLogger(__name__)
+
+A = TypeVar("A")
+S = TypeVar("S", bound=Shard)
+
+GROUP_METADATA_TOPIC = "__consumer_offsets"
+LOAD_SLICE_BYTES = 1 << 20
+LOAD_RECORDS_PER_TURN = 64
+"""Records replayed before other tasks have their turn: about two milliseconds' worth."""
+LOAD_RETRY_S = 1.0
+TIMER_SLACK_S = 0.001
+"""The timer wakes this much late, so that a deadline isn't found to be a rounding error away."""
+
+
+class _Wait:
+    """The answer to a parked request, when it comes."""
+
+    __slots__ = ("answer", "answered")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: Any = None
+
+
+class _Hosted(Generic[S]):
+    """A shard in one leader epoch of its partition."""
+
+    __slots__ = ("committed", "epoch", "loaded", "shard", "tp", "unloaded", "waits", "written")
+
+    def __init__(self, tp: TopicPartition, epoch: int, shard: S) -> None:
+        self.tp = tp
+        self.epoch = epoch
+        self.shard = shard
+        self.loaded = trio.Event()
+        self.unloaded = False
+        self.waits: dict[Parked, _Wait] = {}
+        self.written = 0
+        """Everything below this offset is in the shard."""
+        self.committed = 0
+        """Everything below this offset is known to be committed, too."""
+
+    def deliver(self, released: Mapping[Parked, Any], code: ErrorCode = ErrorCode.NONE) -> None:
+        """Answers requests that waited; with an error code all of them alike."""
+        for parked, answer in released.items():
+            wait = self.waits.pop(parked, None)
+            if wait is not None:
+                wait.answer = answer if code is ErrorCode.NONE else type(answer)(error_code=code)
+                wait.answered.set()
+
+
+class CoordinatorRuntime(Generic[S]):
+    """The shards of one coordinator's topic that this broker leads."""
+
+    def __init__(
+        self,
+        topic: str,
+        new_shard: Callable[[], S],
+        *,
+        clock: Clock,
+        replica_manager: ReplicaManager,
+        disk: Disk,
+        commit_timeout: float,
+    ) -> None:
+        """`commit_timeout`: seconds that a written answer may wait for its records to be committed."""
+        self.topic = topic
+        self._new_shard = new_shard
+        self._clock = clock
+        self._replicas = replica_manager
+        self._disk = disk
+        self._commit_timeout = commit_timeout
+        self._hosted: dict[int, _Hosted[S]] = {}
+        self._nursery: trio.Nursery | None = None
+        self._alarm: trio.CancelScope | None = None
+        self._next_deadline = NEVER
+        replica_manager.on_leadership(topic, self.elected, self.resigned)
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Loads shards and keeps their time until cancelled; then all that wait are answered NOT_COORDINATOR."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for hosted in [h for h in self._hosted.values() if not h.loaded.is_set()]:
+                    nursery.start_soon(self._load, hosted)
+                nursery.start_soon(self._keep_time)
+                task_status.started()
+        finally:
+            self._nursery = None
+            self.close()
+
+    def close(self) -> None:
+        """Gives up all shards: whoever waits is answered NOT_COORDINATOR."""
+        for hosted in list(self._hosted.values()):
+            self._unload(hosted, ErrorCode.NOT_COORDINATOR)
+
+    def elected(self, partition: int, epoch: int) -> None:
+        """This broker leads the partition from this epoch on: loads its shard. An older epoch is ignored."""
+        current = self._hosted.get(partition)
+        if current is not None:
+            if current.epoch >= epoch:
+                return
+            self._unload(current, ErrorCode.NOT_COORDINATOR)
+        self._host(partition, epoch)
+
+    def resigned(self, partition: int, epoch: int) -> None:
+        """The partition is led elsewhere as of this epoch."""
+        current = self._hosted.get(partition)
+        if current is not None and current.epoch <= epoch:
+            self._unload(current, ErrorCode.NOT_COORDINATOR)
+
+    def _host(self, partition: int, epoch: int) -> None:
+        hosted = _Hosted(TopicPartition(self.topic, partition), epoch, self._new_shard())
+        self._hosted[partition] = hosted
+        replica_log = self._replicas.log(hosted.tp)
+        if replica_log is not None and replica_log.log_start_offset == replica_log.log_end_offset:
+            hosted.written = hosted.committed = replica_log.log_end_offset
+            hosted.loaded.set()
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._load, hosted)
+
+    def _unload(self, hosted: _Hosted[S], code: ErrorCode) -> None:
+        hosted.unloaded = True
+        if self._hosted.get(hosted.tp.partition) is hosted:
+            del self._hosted[hosted.tp.partition]
+        hosted.loaded.set()
+        hosted.deliver(hosted.shard.unload(code).released)
+
+    def _failed(self, hosted: _Hosted[S], code: ErrorCode) -> None:
+        """What the shard holds in memory isn't in its log: it is loaded again."""
+        if not hosted.unloaded:
+            self._unload(hosted, code)
+            self._host(hosted.tp.partition, hosted.epoch)
+
+    # ---- load ------------------------------------------------------------------------------------------------------
+
+    async def _load(self, hosted: _Hosted[S]) -> None:
+        while not hosted.unloaded and not hosted.loaded.is_set():
+            try:
+                await self._replay_log(hosted)
+            except (KafkaError, OSError) as error:
+                log.error("can't load %s, trying again: %s", hosted.tp, error)
+                await trio.sleep(LOAD_RETRY_S)
+                hosted.shard = self._new_shard()
+                continue
+            if not hosted.unloaded:
+                hosted.loaded.set()
+                self._apply_detached(hosted, lambda shard, now: shard.loaded(now))
+
+    async def _replay_log(self, hosted: _Hosted[S]) -> None:
+        replica_log = self._replicas.log(hosted.tp)
+        if replica_log is None:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        offset, end = replica_log.log_start_offset, replica_log.log_end_offset
+        replayed = 0
+        while offset < end and not hosted.unloaded:
+            data = await self._disk.run(_read_slice, replica_log, offset, end)
+            before = offset
+            for batch in batches(data):
+                for record in () if batch.is_control else batch.records():
+                    if record.offset >= offset and record.key is not None:
+                        _replay(hosted, Record(record.key, record.value), record.offset)
+                    replayed += 1
+                    if replayed % LOAD_RECORDS_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+                offset = max(offset, batch.next_offset)
+            if offset == before:
+                break
+        hosted.written = hosted.committed = end
+        log.debug("loaded %s: %d records", hosted.tp, replayed)
+
+    # ---- requests --------------------------------------------------------------------------------------------------
+
+    def find(self, partition: int) -> _Hosted[S]:
+        """The shard of a partition. Raises NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS."""
+        hosted = self._hosted.get(partition)
+        if hosted is None or self._nursery is None:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+        if not hosted.loaded.is_set():
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return hosted
+
+    def hosted(self, *, loading: bool = False) -> list[_Hosted[S]]:
+        """All shards. Raises COORDINATOR_LOAD_IN_PROGRESS while one is loading, unless those are wanted too."""
+        for hosted in self._hosted.values():
+            if not hosted.loaded.is_set() and not loading:
+                raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return list(self._hosted.values())
+
+    async def wait_loaded(self, partition: int) -> bool:
+        """Waits until the shard of a partition led here answers; False if it doesn't within the commit timeout."""
+        hosted = self._hosted.get(partition)
+        if hosted is None or self._nursery is None:
+            return False
+        with trio.move_on_after(self._commit_timeout):
+            await hosted.loaded.wait()
+        return hosted.loaded.is_set() and not hosted.unloaded
+
+    async def ask(
+        self,
+        hosted: _Hosted[S],
+        decide: Callable[[S, Now], Result[A]],
+        *,
+        offsets: bool = False,
+    ) -> A:
+        """Has the shard decide, and returns its answer once all that it rests on is committed.
+
+        `offsets`: the decision concerns offsets alone, so that a failed append doesn't cost the shard.
+        Raises KafkaError as the shard does, or for a failed append as Kafka's coordinator does.
+        """
+        result = self._decide(hosted, decide)
+        answer = result.answer
+        wait = _Wait()
+        if isinstance(answer, Parked):
+            hosted.waits[answer] = wait
+        self._append(hosted, result, offsets=offsets)
+        if hosted.committed >= hosted.written:
+            hosted.deliver(result.released)
+        elif result.released:
+            self._later(hosted, result.released)
+        if isinstance(answer, Parked):
+            return cast("A", await self._answer(hosted, answer, wait))
+        if hosted.committed < hosted.written:
+            await self._committed(hosted, hosted.written, offsets=offsets)
+        return answer
+
+    def ask_now(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[A]]) -> A:
+        """As `ask`, for what neither writes nor waits nor shows anything that could be taken back."""
+        answer = self._decide(hosted, decide).answer
+        assert not isinstance(answer, Parked)
+        return answer
+
+    def _decide(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[A]]) -> Result[A]:
+        try:
+            result = decide(hosted.shard, self._now())
+        except KafkaError:
+            raise
+        except Exception:
+            self._failed(hosted, ErrorCode.UNKNOWN_SERVER_ERROR)
+            raise
+        self._watch(hosted)
+        return result
+
+    def _append(self, hosted: _Hosted[S], result: Result[Any], *, offsets: bool = False) -> None:
+        """Appends the decision's records as one batch, and then takes them for the truth."""
+        if not result.records:
+            return
+        try:
+            batch = build_batch(result.records, timestamp=self._clock.now_ms())
+            info = self._replicas.append_internal(hosted.tp, batch, hosted.epoch)
+        except KafkaError as error:
+            code = client_error(error.code, offsets=offsets)
+            if not offsets:
+                log.warning("can't append to %s, loading it again: %s", hosted.tp, error)
+                hosted.deliver(result.released, code)
+                self._failed(hosted, code)
+            raise KafkaError(code, error.message) from error
+        hosted.written = info.last_offset + 1
+        for record in result.records:
+            _replay(hosted, record, info.last_offset)
+
+    async def _committed(self, hosted: _Hosted[S], offset: int, *, offsets: bool = False) -> None:
+        """Waits until everything below the offset is committed."""
+        try:
+            await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout)
+        except KafkaError as error:
+            raise KafkaError(client_error(error.code, offsets=offsets), error.message) from error
+        hosted.committed = max(hosted.committed, offset)
+
+    async def _answer(self, hosted: _Hosted[S], parked: Parked, wait: _Wait) -> Any:
+        try:
+            await wait.answered.wait()
+        finally:
+            if hosted.waits.pop(parked, None) is not None and not hosted.unloaded:
+                self._apply_detached(hosted, lambda shard, now: shard.abandon(parked, now))
+        return wait.answer
+
+    # ---- what no request waits for ---------------------------------------------------------------------------------
+
+    def _apply_detached(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[None]]) -> None:
+        """Carries a decision out that nobody asked for: time, a client that is gone, the end of a load."""
+        try:
+            result = self._decide(hosted, decide)
+            self._append(hosted, result)
+        except KafkaError:
+            return
+        except Exception:
+            log.exception("a defect in the rules of %s", hosted.tp)
+            return
+        if hosted.committed >= hosted.written:
+            hosted.deliver(result.released)
+        elif result.released:
+            self._later(hosted, result.released)
+
+    def _later(self, hosted: _Hosted[S], released: Mapping[Parked, Any]) -> None:
+        if self._nursery is None:
+            hosted.deliver(released, ErrorCode.NOT_COORDINATOR)
+        else:
+            self._nursery.start_soon(self._deliver_committed, hosted, released, hosted.written)
+
+    async def _deliver_committed(self, hosted: _Hosted[S], released: Mapping[Parked, Any], offset: int) -> None:
+        try:
+            await self._committed(hosted, offset)
+        except KafkaError as error:
+            hosted.deliver(released, error.code)
+        else:
+            hosted.deliver(released)
+
+    async def _keep_time(self) -> None:
+        """Sleeps until the earliest deadline, which `_watch` may bring forward; with no deadline it sleeps on."""
+        while True:
+            deadlines = (hosted.shard.deadline for hosted in self._hosted.values())
+            self._next_deadline = min(deadlines, default=NEVER)
+            with trio.CancelScope(deadline=self._trio_time(self._next_deadline)) as self._alarm:
+                await trio.sleep_forever()
+            now = self._now()
+            for hosted in list(self._hosted.values()):
+                if hosted.loaded.is_set() and hosted.shard.deadline <= now.monotonic:
+                    self._apply_detached(hosted, lambda shard, now: shard.expire(now))
+
+    def _watch(self, hosted: _Hosted[S]) -> None:
+        deadline = hosted.shard.deadline
+        if deadline < self._next_deadline and self._alarm is not None:
+            self._next_deadline = deadline
+            self._alarm.deadline = self._trio_time(deadline)
+
+    def _trio_time(self, deadline: float) -> float:
+        return trio.current_time() + max(0.0, deadline - self._clock.monotonic()) + TIMER_SLACK_S
+
+    def _now(self) -> Now:
+        return Now(self._clock.monotonic(), self._clock.now_ms())
+
+
+def _read_slice(replica_log: UnifiedLog, offset: int, end: int) -> bytes:
+    records = replica_log.read(offset, LOAD_SLICE_BYTES, upper_bound=end).records
+    return b"" if records is None else records.read()
+
+
+def _replay(hosted: _Hosted[S], record: Record, offset: int) -> None:
+    """A record that can't be read is passed over: better one group lost than fifty."""
+    try:
+        hosted.shard.replay(record)
+    except MalformedMessage as error:
+        log.error("%s: the record at offset %d is passed over: %s", hosted.tp, offset, error)
+
+
+UNAVAILABLE = frozenset(
+    (
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    )
+)
+MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERROR))
+TOO_LARGE = frozenset((ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE))
+
+
+def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
+    """What a coordinator's client is told when the append failed with this code (Kafka's mapping)."""
+    if code in UNAVAILABLE:
+        return ErrorCode.COORDINATOR_NOT_AVAILABLE
+    if code in MOVED:
+        return ErrorCode.NOT_COORDINATOR
+    if code in TOO_LARGE:
+        return ErrorCode.INVALID_COMMIT_OFFSET_SIZE if offsets else ErrorCode.UNKNOWN_SERVER_ERROR
+    if code is ErrorCode.REQUEST_TIMED_OUT and not offsets:
+        return ErrorCode.REBALANCE_IN_PROGRESS
+    return code
+
+
+class GroupCoordinator:
+    """The groups of this broker, as handlers ask for them. Every method raises KafkaError with Kafka's answer."""
+
+    def __init__(
+        self,
+        *,
+        config: BrokerConfig,
+        clock: Clock,
+        replica_manager: ReplicaManager,
+        metadata: MetadataCache,
+        disk: Disk,
+    ) -> None:
+        self._config = config
+        self._metadata = metadata
+        group_config = GroupConfig(
+            group_min_session_timeout_ms=config.group_min_session_timeout_ms,
+            group_max_session_timeout_ms=config.group_max_session_timeout_ms,
+            group_initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
+            group_max_size=config.group_max_size,
+            offset_metadata_max_bytes=config.offset_metadata_max_bytes,
+        )
+        self._runtime = CoordinatorRuntime(
+            GROUP_METADATA_TOPIC,
+            lambda: GroupShard(group_config),
+            clock=clock,
+            replica_manager=replica_manager,
+            disk=disk,
+            commit_timeout=config.offsets_commit_timeout_ms / 1000,
+        )
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled; started once timers run and loads are under way."""
+        await self._runtime.run(task_status)
+
+    def close(self) -> None:
+        """Answers all that wait; the broker stops."""
+        self._runtime.close()
+
+    def partition_for(self, group_id: str) -> TopicPartition:
+        """Where a group's records are. The topic's own number of partitions counts, once it is there."""
+        topic = self._metadata.topic(GROUP_METADATA_TOPIC)
+        count = len(topic.partitions) if topic is not None else self._config.offsets_topic_num_partitions
+        return TopicPartition(GROUP_METADATA_TOPIC, partition_of(group_id, count))
+
+    async def wait_loaded(self, group_id: str) -> bool:
+        """Waits until the group's shard answers here; False if it doesn't in `offsets.commit.timeout.ms`."""
+        return await self._runtime.wait_loaded(self.partition_for(group_id).partition)
+
+    async def join(
+        self, request: JoinGroupRequest, *, client_id: str, client_host: str, version: int
+    ) -> JoinGroupResponse:
+        """JoinGroup; may take as long as the rebalance."""
+        joiner = Joiner(client_id, client_host, str(uuid4()), version >= 4, version >= 9)
+        hosted = self._find(request.group_id)
+        return await self._runtime.ask(hosted, lambda shard, now: shard.join(request, joiner, now))
+
+    async def sync(self, request: SyncGroupRequest) -> SyncGroupResponse:
+        """SyncGroup; waits for the leader's. While the group is being loaded its members are told to rejoin."""
+        try:
+            hosted = self._find(request.group_id)
+        except KafkaError as error:
+            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS) from error
+            raise
+        return await self._runtime.ask(hosted, lambda shard, now: shard.sync(request, now))
+
+    def heartbeat(self, request: HeartbeatRequest) -> HeartbeatResponse:
+        """Heartbeat. While the group is being loaded all is well: sessions begin after it."""
+        try:
+            hosted = self._find(request.group_id)
+        except KafkaError as error:
+            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                return HeartbeatResponse()
+            raise
+        return self._runtime.ask_now(hosted, lambda shard, now: shard.heartbeat(request, now))
+
+    async def leave(self, group_id: str, leaving: Sequence[Leaving]) -> LeaveGroupResponse:
+        """LeaveGroup of any number of members."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(hosted, lambda shard, now: shard.leave(group_id, leaving, now))
+
+    async def commit(
+        self, group_id: str, member: tuple[str, str | None, int], offsets: Mapping[TopicPartition, OffsetToCommit]
+    ) -> dict[TopicPartition, ErrorCode]:
+        """OffsetCommit by a member: its id, group instance id and generation (-1 for none)."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(
+            hosted, lambda shard, now: shard.commit(group_id, member, offsets, now), offsets=True
+        )
+
+    async def fetch(
+        self, group_id: str, partitions: Collection[TopicPartition] | None
+    ) -> dict[TopicPartition, CommittedOffset | None]:
+        """OffsetFetch of these partitions; None asks for all that have an offset."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(hosted, lambda shard, now: shard.fetch(group_id, partitions), offsets=True)
+
+    async def delete_offsets(
+        self, group_id: str, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, ErrorCode]:
+        """OffsetDelete."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(
+            hosted, lambda shard, now: shard.delete_offsets(group_id, partitions), offsets=True
+        )
+
+    async def topics_deleted(self, topics: Collection[str]) -> None:
+        """Topics are gone: so are their offsets, in every group whose coordinator is here."""
+        for hosted in list(self._runtime.hosted(loading=True)):
+            try:
+                await hosted.loaded.wait()
+                await self._runtime.ask(hosted, lambda shard, now: shard.delete_topics(topics), offsets=True)
+            except KafkaError as error:
+                log.warning("can't remove the offsets of deleted topics from %s: %s", hosted.tp, error)
+
+    async def describe(self, group_id: str) -> DescribeGroupsResponse.Group | None:
+        """DescribeGroups of one group; None where there is none."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(hosted, lambda shard, now: shard.describe(group_id))
+
+    async def list_groups(self, states: Collection[str], types: Collection[str]) -> list[ListGroupsResponse.Group]:
+        """ListGroups of those groups whose coordinator is here."""
+        groups: list[ListGroupsResponse.Group] = []
+        for hosted in self._runtime.hosted():
+            listed = await self._runtime.ask(hosted, lambda shard, now: shard.list_groups(states, types))
+            groups.extend(listed)
+        return groups
+
+    async def delete(self, group_id: str) -> ErrorCode:
+        """DeleteGroups of one group."""
+        hosted = self._find(group_id)
+        return await self._runtime.ask(hosted, lambda shard, now: shard.delete(group_id))
+
+    def _find(self, group_id: str) -> _Hosted[GroupShard]:
+        return self._runtime.find(self.partition_for(group_id).partition)
