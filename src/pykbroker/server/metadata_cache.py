@@ -5,15 +5,19 @@ It holds the current image and each topic's effective config. It never writes: t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.image import INTERNAL_TOPICS, BrokerImage, ClusterImage, PartitionState, TopicImage
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.keys import ConfigError
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext
+
+log = logging.getLogger(__name__)
 
 _MAPPED = "::ffff:"
 
@@ -45,7 +49,11 @@ class MetadataCache:
 
     def set_overrides(self, topic: str, overrides: Mapping[str, str]) -> LogConfig:
         """Makes a topic's effective config from its overrides; before the topic itself is published, too."""
-        config = LogConfig.resolve(self._config, overrides) if overrides else self._defaults
+        try:
+            config = LogConfig.resolve(self._config, overrides) if overrides else self._defaults
+        except ConfigError as error:
+            log.error("topic %s keeps the broker's defaults, as its config can't be read: %s", topic, error)
+            config = self._defaults
         self._log_configs[topic] = config
         return config
 

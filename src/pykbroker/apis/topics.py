@@ -1,0 +1,146 @@
+"""CreateTopics, DeleteTopics and CreatePartitions: an answer for each topic of the request, in its order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+from pykbroker.cluster.image import TopicImage
+from pykbroker.config.describe import describe_topic
+from pykbroker.controller.topics import NewTopic
+from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.message import ZERO_UUID
+from pykbroker.protocol.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
+from pykbroker.protocol.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
+from pykbroker.server.controller_runtime import GrowthRequest
+from pykbroker.server.request import RequestContext, handles
+
+FIRST_WITH_DELETION_DISABLED = 3
+FIRST_DELETE_BY_TOPIC = 6
+
+
+@handles(CreateTopicsRequest, "0-7")
+async def create_topics(request: CreateTopicsRequest, context: RequestContext) -> CreateTopicsResponse:
+    """CreateTopics 0-7: answers once the new partitions have leaders that serve.
+
+    From version 4 on -1 stands for the broker's defaults (KIP-464), from 5 on the answer has the topic's configs
+    (KIP-525), from 7 on its id. The timeout isn't waited for: nothing is left to another broker.
+    """
+    counts = Counter(topic.name for topic in request.topics)
+    wanted = [_new_topic(topic) for topic in request.topics if counts[topic.name] == 1]
+    answers = await context.services.controller.create_topics(wanted, validate_only=request.validate_only)
+    by_name = {new.name: answer for new, answer in zip(wanted, answers, strict=True)}
+    duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+    topics = [_creation(topic.name, by_name.get(topic.name, duplicate), context) for topic in request.topics]
+    return CreateTopicsResponse(topics=topics)
+
+
+def _new_topic(topic: CreateTopicsRequest.Topic) -> NewTopic:
+    return NewTopic(
+        topic.name,
+        topic.num_partitions,
+        topic.replication_factor,
+        [(one.partition_index, tuple(one.broker_ids)) for one in topic.assignments],
+        {config.name: config.value for config in topic.configs},
+    )
+
+
+def _creation(name: str, answer: TopicImage | KafkaError, context: RequestContext) -> CreateTopicsResponse.Topic:
+    if isinstance(answer, KafkaError):
+        return CreateTopicsResponse.Topic(name=name, error_code=answer.code, error_message=answer.message)
+    return CreateTopicsResponse.Topic(
+        name=name,
+        topic_id=answer.topic_id,
+        error_message=None,
+        num_partitions=len(answer.partitions),
+        replication_factor=len(answer.partitions[0].replicas),
+        configs=[
+            CreateTopicsResponse.Topic.Config(
+                name=entry.name,
+                value=entry.value,
+                read_only=entry.read_only,
+                config_source=entry.source,
+                is_sensitive=entry.sensitive,
+            )
+            for entry in describe_topic(context.services.config, answer.config)
+        ],
+    )
+
+
+@handles(DeleteTopicsRequest, "0-6")
+async def delete_topics(request: DeleteTopicsRequest, context: RequestContext) -> DeleteTopicsResponse:
+    """DeleteTopics 0-6: answers once nothing of the topics is left, neither data nor name.
+
+    From version 6 on by name or by id (KIP-516).
+    """
+    targets = _targets(request, context)
+    names = [target.name for target in targets if target.name is not None and target.error_code == ErrorCode.NONE]
+    errors = await context.services.controller.delete_topics(names)
+    for target in targets:
+        if target.error_code == ErrorCode.NONE:
+            error = errors[names.index(target.name or "")]
+            if error is not None:
+                target.error_code, target.error_message = error.code, error.message
+    return DeleteTopicsResponse(responses=targets)
+
+
+def _targets(request: DeleteTopicsRequest, context: RequestContext) -> list[DeleteTopicsResponse.Response]:
+    """The topics of the request, each with the error, if there is one, for which it isn't deleted."""
+    by_topic = context.api_version >= FIRST_DELETE_BY_TOPIC
+    asked = [(topic.name, topic.topic_id) for topic in request.topics]
+    if not by_topic:
+        asked = [(name, ZERO_UUID) for name in request.topic_names]
+    targets = [_target(name, topic_id, context) for name, topic_id in asked]
+    counts = Counter(target.name for target in targets)
+    for target in targets:
+        if target.name is not None and counts[target.name] > 1:
+            target.error_code, target.error_message = ErrorCode.INVALID_REQUEST, "Duplicate topic name."
+    return targets
+
+
+def _target(name: str | None, topic_id: UUID, context: RequestContext) -> DeleteTopicsResponse.Response:
+    response = DeleteTopicsResponse.Response(name=name, topic_id=topic_id)
+    cache = context.services.metadata
+    code, message = ErrorCode.NONE, None
+    if not context.services.config.delete_topic_enable:
+        code, message = ErrorCode.TOPIC_DELETION_DISABLED, "Topic deletion is disabled."
+        if context.api_version < FIRST_WITH_DELETION_DISABLED:
+            code = ErrorCode.INVALID_REQUEST
+    elif name is not None and topic_id != ZERO_UUID:
+        code, message = ErrorCode.INVALID_REQUEST, "You may not specify both topic name and topic id."
+    elif name is None and topic_id == ZERO_UUID:
+        code, message = ErrorCode.INVALID_REQUEST, "Neither topic name nor id were specified."
+    elif name is None:
+        response.name = cache.topic_name(topic_id)
+        if response.name is None:
+            code, message = ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID."
+    else:
+        response.topic_id = cache.topic_id(name) or ZERO_UUID
+    response.error_code, response.error_message = code, message
+    return response
+
+
+@handles(CreatePartitionsRequest, "0-3")
+async def create_partitions(request: CreatePartitionsRequest, context: RequestContext) -> CreatePartitionsResponse:
+    """CreatePartitions 0-3 (KIP-195): answers once the added partitions have leaders that serve."""
+    counts = Counter(topic.name for topic in request.topics)
+    wanted = [
+        GrowthRequest(
+            topic.name,
+            topic.count,
+            None if topic.assignments is None else [tuple(one.broker_ids) for one in topic.assignments],
+        )
+        for topic in request.topics
+        if counts[topic.name] == 1
+    ]
+    errors = await context.services.controller.create_partitions(wanted, validate_only=request.validate_only)
+    by_name = {growth.name: error for growth, error in zip(wanted, errors, strict=True)}
+    duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+    response = CreatePartitionsResponse()
+    for topic in request.topics:
+        error = by_name.get(topic.name, duplicate)
+        code, message = (ErrorCode.NONE, None) if error is None else (error.code, error.message)
+        result = CreatePartitionsResponse.Result(name=topic.name, error_code=code, error_message=message)
+        response.results.append(result)
+    return response

@@ -1,0 +1,125 @@
+"""What DescribeConfigs says of a broker's, a topic's, a group's config: each key's value, source, type and synonyms.
+
+Synonyms come in order of precedence; the first of them that is set is the source. It never reads the metadata store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pykbroker.config.broker import BROKER_KEYS, SYNONYMS, BrokerConfig
+from pykbroker.config.group import GROUP_KEYS
+from pykbroker.config.keys import READ_ONLY, Key
+from pykbroker.config.topic import TOPIC_KEYS, LogConfig
+
+DYNAMIC_TOPIC = 1
+STATIC_BROKER = 4
+DEFAULT = 5
+DYNAMIC_BROKER_LOGGER = 6
+DYNAMIC_GROUP = 8
+
+TYPES = {
+    "boolean": 1,
+    "string": 2,
+    "int": 3,
+    "short": 4,
+    "long": 5,
+    "double": 6,
+    "list": 7,
+    "class": 8,
+    "password": 9,
+}
+UNKNOWN_TYPE = 0
+
+
+class Synonym(NamedTuple):
+    """A key whose value stands in where those before it aren't set."""
+
+    name: str
+    value: str | None
+    source: int
+
+
+class ConfigEntry(NamedTuple):
+    """One key as DescribeConfigs shows it; the value of a sensitive one is None."""
+
+    name: str
+    value: str | None
+    source: int
+    type: int
+    read_only: bool = False
+    sensitive: bool = False
+    synonyms: tuple[Synonym, ...] = ()
+
+
+def describe_broker(config: BrokerConfig) -> list[ConfigEntry]:
+    """Every key that Kafka 4.3's brokers have, and of older ones those that are set; then the unknown ones, hidden."""
+    entries = []
+    for name, key in BROKER_KEYS.items():
+        if not key.removed or config.is_set(name):
+            value = _effective(config, name, key)
+            entries.append(_entry(key, value, _broker_synonyms(config, name), read_only=key.mode == READ_ONLY))
+    for name in config.unknown:
+        synonyms = (Synonym(name, None, STATIC_BROKER),)
+        entries.append(ConfigEntry(name, None, STATIC_BROKER, UNKNOWN_TYPE, True, True, synonyms))
+    return sorted(entries)
+
+
+def describe_topic(config: BrokerConfig, overrides: Mapping[str, str]) -> list[ConfigEntry]:
+    """Every key that Kafka 4.3's topics have, and of older ones those that are set."""
+    effective = LogConfig.resolve(config, overrides)
+    return [
+        _override_entry(config, key, getattr(effective, key.attribute), overrides, DYNAMIC_TOPIC)
+        for name, key in TOPIC_KEYS.items()
+        if not key.removed or name in overrides
+    ]
+
+
+def describe_group(config: BrokerConfig, overrides: Mapping[str, str]) -> list[ConfigEntry]:
+    """Every key that a group's config has."""
+    entries = []
+    for name, key in GROUP_KEYS.items():
+        if name in overrides:
+            value = key.parse(overrides[name])
+        else:
+            value = key.ours if key.source is None else config.value(key.source)
+        entries.append(_override_entry(config, key, value, overrides, DYNAMIC_GROUP))
+    return entries
+
+
+def _effective(config: BrokerConfig, name: str, key: Key[Any]) -> str | None:
+    if name == "log.dirs" and config.log_dirs is None:
+        return None
+    return key.format(config.value(name))
+
+
+def _override_entry(
+    config: BrokerConfig, key: Key[Any], value: Any, overrides: Mapping[str, str], source: int
+) -> ConfigEntry:
+    synonyms = list(_broker_synonyms(config, key.source)) if key.source is not None else []
+    if key.name in overrides:
+        synonyms.insert(0, Synonym(key.name, overrides[key.name], source))
+    return _entry(key, key.format(value), synonyms, read_only=False)
+
+
+def _entry(key: Key[Any], value: str | None, synonyms: Iterable[Synonym], *, read_only: bool) -> ConfigEntry:
+    all_synonyms = tuple(synonyms)
+    source = all_synonyms[0].source if all_synonyms else DEFAULT
+    shown = None if key.sensitive else value
+    return ConfigEntry(key.name, shown, source, TYPES[key.kind], read_only, key.sensitive, all_synonyms)
+
+
+def _broker_synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
+    """Those that are set come before those that have a default."""
+    names = SYNONYMS.get(name, (name,))
+    found = []
+    for one in names:
+        if config.is_set(one):
+            key = BROKER_KEYS[one]
+            found.append(Synonym(one, None if key.sensitive else key.format(config.value(one)), STATIC_BROKER))
+    for one in names:
+        key = BROKER_KEYS[one]
+        if key.ours is not None:
+            found.append(Synonym(one, None if key.sensitive else key.format(key.ours), DEFAULT))
+    return found
