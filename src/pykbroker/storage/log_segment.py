@@ -122,8 +122,9 @@ class LogSegment:
 
     def flush(self) -> None:
         """Makes everything written so far durable. Blocks on fsync; may run in a thread while others append."""
-        if self._file is not None:
-            os.fsync(self._file.fd)
+        file = self._file
+        if file is not None:
+            os.fsync(file.fd)
         else:
             sync_path(self.path)
         self.index.flush()
@@ -178,7 +179,7 @@ class LogSegment:
         self._bytes_since_index += size
 
     def add_time_entry(self) -> None:
-        """The largest timestamp so far, unless it is there already: with an offset entry, at a roll, at a clean close."""
+        """The largest timestamp so far, unless it is there already: with an offset entry, at a roll, at a close."""
         if self.max_timestamp < 0:
             return
         last = self.time_index.last()
@@ -279,13 +280,15 @@ class LogSegment:
                 size = int.from_bytes(chunk[at + 8 : at + 12], "big", signed=True) + LOG_OVERHEAD
                 if size < LOG_OVERHEAD + MIN_BATCH_LENGTH:
                     raise CorruptBatch(f"{self.path} has a batch of {size} bytes at position {position + at}")
+                if position + at + size > stop:
+                    return
                 if size > len(chunk) - at:
                     wanted = max(_BATCHES_AT_ONCE, size)
                     break
                 yield position + at, RecordBatch(chunk[at : at + size])
                 at += size
-            if at == 0 and (position + wanted > stop or wanted <= len(chunk)):
-                return
+            if at == 0 and len(chunk) < min(wanted, stop - position) and len(chunk) < _BATCHES_AT_ONCE:
+                return  # the file is shorter than it was
             position += at
 
     def read_batch(self, position: int, size: int) -> RecordBatch:

@@ -261,15 +261,16 @@ class ProducerState:
         replace_file(self.snapshot_path(place), encode_snapshot(self.producers.values()), sync=False)
         self.snapshots = sorted({*self.snapshots, place})
 
-    def load(self, log_start_offset: int, log_end_offset: int) -> None:
+    def load(self, log_start_offset: int, log_end_offset: int, *, keep: bool = False) -> None:
         """Begins from the newest readable snapshot that isn't beyond the log's end; `end_offset` says where that is.
 
-        Damaged snapshots and those beyond the end are deleted.
+        Damaged snapshots are deleted, and those beyond the end unless `keep`.
         """
         self.clear(log_start_offset)
         for offset in reversed(self.snapshots.copy()):
             if offset > log_end_offset:
-                self.delete_snapshot(offset)
+                if not keep:
+                    self.delete_snapshot(offset)
                 continue
             if offset < log_start_offset:
                 break

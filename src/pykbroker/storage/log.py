@@ -1,0 +1,522 @@
+"""The log of one partition: what may be appended, where it goes, what can be read, where it ends.
+
+One writer. Time is an argument. Nothing here waits for a disk but what says so; the high watermark is the replica's.
+Every OSError of an append becomes KafkaError(KAFKA_STORAGE_ERROR): the directory is to be taken offline.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.records.batch import RecordBatch, batches
+from pykbroker.protocol.records.control import read_marker
+from pykbroker.storage import offset_lookup
+from pykbroker.storage.checkpoints import sync_directory, sync_path
+from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.leader_epochs import LeaderEpochs
+from pykbroker.storage.log_segment import LogSegment
+from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
+from pykbroker.storage.meta_properties import write_topic_id
+from pykbroker.storage.offset_lookup import TimestampOffset
+from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerEntry, ProducerState
+from pykbroker.storage.transaction_index import AbortedTransaction
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from pykbroker.config.topic import LogConfig
+    from pykbroker.protocol.topic_partition import TopicPartition
+
+Buffer = bytes | bytearray | memoryview
+
+__all__ = ["AppendInfo", "AppendOrigin", "InvalidRecords", "LogRead", "TimestampOffset", "UnifiedLog"]
+
+
+@dataclass(slots=True)
+class AppendInfo:
+    """What an append did. A duplicate has the offsets that the batch got when it came first."""
+
+    first_offset: int
+    last_offset: int
+    max_timestamp: int
+    log_append_time: int
+    """The broker's time (ms) if the topic stamps it, else -1."""
+    log_start_offset: int
+    count: int
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class LogRead:
+    """What a read found: whole batches from the one that holds `start_offset`, perhaps cut at the end."""
+
+    records: FileSlice | None
+    start_offset: int
+    log_start_offset: int
+    log_end_offset: int
+
+
+class UnifiedLog:
+    """A partition's log. Made by `create`, or by `log_loader.load_log` from what lies in a directory."""
+
+    __slots__ = (
+        "_bases",
+        "_directory_changed",
+        "_flushed_ms",
+        "_maintenance",
+        "_rolled",
+        "closed",
+        "config",
+        "directory",
+        "epochs",
+        "log_end_offset",
+        "log_start_offset",
+        "producers",
+        "recovery_point",
+        "segments",
+        "topic_id",
+        "topic_partition",
+    )
+
+    def __init__(
+        self,
+        topic_partition: TopicPartition,
+        directory: str,
+        config: LogConfig,
+        *,
+        topic_id: UUID | None,
+        segments: list[LogSegment],
+        epochs: LeaderEpochs,
+        producers: ProducerState,
+        log_start_offset: int,
+        log_end_offset: int,
+        recovery_point: int,
+    ) -> None:
+        self.topic_partition = topic_partition
+        self.directory = directory
+        self.config = config
+        self.topic_id = topic_id
+        self.segments = segments
+        self._bases = [segment.base_offset for segment in segments]
+        self.epochs = epochs
+        self.producers = producers
+        self.log_start_offset = log_start_offset
+        self.log_end_offset = log_end_offset
+        self.recovery_point = recovery_point
+        self.closed = False
+        self._rolled = False
+        self._directory_changed = True
+        self._flushed_ms = -1
+        self._maintenance = Lock()
+        """Held by what must not meet a flush in another thread: truncation, closing, deletion."""
+
+    @classmethod
+    def create(
+        cls, topic_partition: TopicPartition, directory: str, config: LogConfig, topic_id: UUID | None, now_ms: int
+    ) -> UnifiedLog:
+        """Makes the directory of a new, empty log. Doesn't wait for the disk: `flush` makes it durable."""
+        os.mkdir(directory)
+        if topic_id is not None and topic_id.int:
+            write_topic_id(directory, topic_id, sync=False)
+        segment = LogSegment(directory, 0)
+        segment.create(now_ms)
+        return cls(
+            topic_partition,
+            directory,
+            config,
+            topic_id=topic_id,
+            segments=[segment],
+            epochs=LeaderEpochs(directory),
+            producers=ProducerState(directory),
+            log_start_offset=0,
+            log_end_offset=0,
+            recovery_point=0,
+        )
+
+    def __repr__(self) -> str:
+        return f"UnifiedLog({self.topic_partition}, {self.log_start_offset}..{self.log_end_offset})"
+
+    # -- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its segments, indexes not counted."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def latest_epoch(self) -> int | None:
+        """The newest leader epoch that the log knows."""
+        return self.epochs.latest
+
+    @property
+    def first_unstable_offset(self) -> int | None:
+        """Where the oldest open transaction began; None when none is open. See `last_stable_offset`."""
+        return self.producers.first_ongoing_offset
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """The end of what read_committed readers see: below it every transaction is decided, its marker replicated."""
+        return self.producers.last_stable_offset(high_watermark)
+
+    def active_producers(self) -> list[ProducerEntry]:
+        """The producers whose sequences are remembered."""
+        return list(self.producers.producers.values())
+
+    def set_topic_id(self, topic_id: UUID) -> None:
+        """Gives an id to a log that has none. Raises KafkaError(INCONSISTENT_TOPIC_ID) where it has another."""
+        if self.topic_id is None or not self.topic_id.int:
+            write_topic_id(self.directory, topic_id, sync=False)
+            self.topic_id = topic_id
+            self._directory_changed = True
+        elif self.topic_id != topic_id:
+            raise KafkaError(
+                ErrorCode.INCONSISTENT_TOPIC_ID, f"{self.directory} belongs to topic id {self.topic_id}, not {topic_id}"
+            )
+
+    # -- appending ---------------------------------------------------------------------------------------------
+
+    def append_as_leader(
+        self,
+        records: Buffer,
+        leader_epoch: int,
+        now_ms: int,
+        *,
+        origin: AppendOrigin = AppendOrigin.CLIENT,
+        request_version: int = LATEST_PRODUCE,
+    ) -> AppendInfo:
+        """Checks one batch, gives it its offsets (in the caller's memory, where that is writable) and writes it.
+
+        When this returns the records are the kernel's: a crash of the process doesn't lose them. Raises KafkaError
+        for what a broker refuses and for a failing disk; nothing is appended then.
+        """
+        validated = validate(records, self.config, origin, now_ms, request_version)
+        batch = validated.batch
+        if batch.producer_id >= 0:
+            duplicate = self._check_producer(batch, origin)
+            if duplicate is not None:
+                return duplicate
+        base = self.log_end_offset
+        data = give_place(validated, base, leader_epoch)
+        self._write(data, base, batch.last_offset, batch.max_timestamp, now_ms)
+        self._accept(batch)
+        return AppendInfo(
+            base, batch.last_offset, batch.max_timestamp, validated.log_append_time, self.log_start_offset, batch.count
+        )
+
+    def append_as_follower(self, records: Buffer, now_ms: int) -> AppendInfo | None:
+        """Writes batches as a leader sent them; an incomplete one at the end is left out, None when nothing is left.
+
+        Raises KafkaError(CORRUPT_MESSAGE) for a wrong checksum, OFFSET_OUT_OF_RANGE for offsets that don't ascend
+        from the log's end.
+        """
+        found: list[RecordBatch] = []
+        following = self.log_end_offset
+        for batch in batches(records):
+            batch.check_crc()
+            if batch.base_offset < following or batch.last_offset < batch.base_offset:
+                raise KafkaError(
+                    ErrorCode.OFFSET_OUT_OF_RANGE, f"Out of order: {batch!r} where offset {following} was expected"
+                )
+            following = batch.last_offset + 1
+            found.append(batch)
+        if not found:
+            return None
+        size = sum(batch.size for batch in found)
+        max_timestamp = max(batch.max_timestamp for batch in found)
+        first = found[0].base_offset
+        self._write(memoryview(records)[:size], first, following - 1, max_timestamp, now_ms)
+        for batch in found:
+            self._accept(batch)
+        return AppendInfo(first, following - 1, max_timestamp, -1, self.log_start_offset, following - first)
+
+    def _check_producer(self, batch: RecordBatch, origin: AppendOrigin) -> AppendInfo | None:
+        if batch.is_control:
+            marker = read_marker(batch)
+            if marker is not None:
+                self.producers.check_marker(batch, marker)
+            return None
+        if origin is AppendOrigin.CLIENT:
+            earlier = self.producers.find_duplicate(batch)
+            if earlier is not None:
+                first, last, timestamp = earlier.first_offset, earlier.last_offset, earlier.timestamp
+                count = last - first + 1
+                return AppendInfo(first, last, timestamp, timestamp, self.log_start_offset, count, duplicate=True)
+        self.producers.check(batch, origin)
+        return None
+
+    def _write(self, data: Buffer, first_offset: int, last_offset: int, max_timestamp: int, now_ms: int) -> None:
+        config = self.config
+        size = len(data)
+        segment = self.segments[-1]
+        try:
+            if segment.size + size > config.segment_bytes or not self._fits(
+                segment, last_offset, max_timestamp, now_ms
+            ):
+                if size > config.segment_bytes:
+                    raise KafkaError(
+                        ErrorCode.RECORD_LIST_TOO_LARGE,
+                        f"{size} bytes in one append, more than segment.bytes, {config.segment_bytes}",
+                    )
+                self.roll(now_ms, first_offset)
+                segment = self.segments[-1]
+            segment.append(data, last_offset, max_timestamp, config.index_interval_bytes)
+        except OSError as error:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot write to {self.directory}: {error}") from error
+
+    def _fits(self, segment: LogSegment, last_offset: int, max_timestamp: int, now_ms: int) -> bool:
+        if segment.size:
+            first = segment.first_timestamp()
+            age = max_timestamp - first if first >= 0 and max_timestamp >= 0 else now_ms - segment.created_ms
+            if age > self.segment_ms - segment.jitter_ms:
+                return False
+        return segment.has_room(last_offset, self.config.segment_index_bytes)
+
+    @property
+    def segment_ms(self) -> int:
+        """The age (ms) at which a segment is rolled; compaction must reach records in time."""
+        config = self.config
+        if config.compact:
+            return min(config.segment_ms, config.max_compaction_lag_ms)
+        return config.segment_ms
+
+    def _accept(self, batch: RecordBatch) -> None:
+        """What the log knows about its records follows what was written."""
+        if batch.leader_epoch != self.epochs.latest:
+            self.epochs.assign(batch.leader_epoch, batch.base_offset)
+        self.log_end_offset = batch.last_offset + 1
+        if batch.producer_id >= 0:
+            completed = self.producers.appended(batch)
+            if completed is not None:
+                index_transaction(completed, self.producers, self.segments[-1])
+
+    def roll(self, now_ms: int, base_offset: int | None = None) -> None:
+        """Begins a new segment. Doesn't wait for the disk: the old one is left to `flush`."""
+        base = self.log_end_offset if base_offset is None else base_offset
+        active = self.segments[-1]
+        if active.size == 0 and active.base_offset == base:
+            return
+        active.add_time_entry()
+        active.release()
+        self.producers.take_snapshot(self.log_end_offset)
+        segment = LogSegment(self.directory, base)
+        segment.create(now_ms)
+        if self.config.segment_jitter_ms:
+            from random import randrange
+
+            segment.jitter_ms = randrange(min(self.config.segment_jitter_ms, self.segment_ms))
+        self.segments.append(segment)
+        self._bases.append(base)
+        self._rolled = self._directory_changed = True
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, max_bytes: int, *, upper_bound: int, min_one_message: bool = True) -> LogRead:
+        """Batches from the one that holds `offset` (or the next existing) up to `upper_bound`, of one segment.
+
+        At most `max_bytes`, the last batch then perhaps cut; `min_one_message`: the first one whole even if larger,
+        otherwise nothing when it doesn't fit. Raises KafkaError(OFFSET_OUT_OF_RANGE).
+        """
+        end = self.log_end_offset
+        if offset < self.log_start_offset or offset > end:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"Offset {offset} of {self.topic_partition} is outside {self.log_start_offset}..{end}",
+            )
+        if offset >= upper_bound:
+            return LogRead(None, offset, self.log_start_offset, end)
+        bases = self._bases
+        place = bisect_right(bases, offset) - 1
+        while place < len(bases):
+            segment = self.segments[place]
+            place += 1
+            located = segment.locate(offset)
+            if located is None:
+                continue
+            position, size, base_offset, _ = located
+            if base_offset >= upper_bound:
+                break
+            segment_end = bases[place] if place < len(bases) else end
+            stop = segment.size if upper_bound >= segment_end else segment.end_position(upper_bound)
+            if stop <= position or (size > max_bytes and not min_one_message):
+                break
+            length = min(stop - position, max(max_bytes, size))
+            return LogRead(segment.slice(position, length), offset, self.log_start_offset, end)
+        return LogRead(None, offset, self.log_start_offset, end)
+
+    def segments_from(self, offset: int) -> list[LogSegment]:
+        """The segment that holds an offset and all later ones."""
+        return self.segments[max(bisect_right(self._bases, offset) - 1, 0) :]
+
+    def aborted_transactions(self, start: int, upper_bound: int) -> list[tuple[int, int]]:
+        """(producer id, first offset) of the aborted transactions that overlap [start, upper_bound)."""
+        found: list[tuple[int, int]] = []
+        for segment in self.segments_from(start):
+            for entry in segment.txn_index.entries:
+                if entry.last_offset >= start and entry.first_offset < upper_bound:
+                    found.append((entry.producer_id, entry.first_offset))
+                if entry.last_stable_offset >= upper_bound:
+                    return sorted(found, key=lambda aborted: aborted[1])
+        return sorted(found, key=lambda aborted: aborted[1])
+
+    def offset_for_timestamp(self, timestamp: int, upper_bound: int) -> TimestampOffset | None:
+        """The first record at or after a time (ms) that is visible below `upper_bound`; reads and decodes a batch."""
+        return offset_lookup.first_at_or_after(self, timestamp, upper_bound)
+
+    def max_timestamp_offset(self, upper_bound: int) -> TimestampOffset | None:
+        """The first record with the largest timestamp below `upper_bound`."""
+        return offset_lookup.with_largest_timestamp(self, upper_bound)
+
+    def legacy_offsets_before(
+        self, timestamp: int, max_num: int, now_ms: int, upper_bound: int | None = None
+    ) -> list[int]:
+        """The offsets that ListOffsets 0 asks for, descending: segments' beginnings, and the log's end."""
+        return offset_lookup.segments_before(self, timestamp, max_num, now_ms, upper_bound)
+
+    # -- leader epochs -----------------------------------------------------------------------------------------
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        """The largest known epoch not above `epoch` and where it ended; (-1, -1) for one that is unknown."""
+        return self.epochs.end_offset(epoch, self.log_end_offset)
+
+    def assign_epoch(self, epoch: int) -> None:
+        """This replica became leader: the epoch begins at the log's end."""
+        self.epochs.assign(epoch, self.log_end_offset)
+
+    # -- cutting -----------------------------------------------------------------------------------------------
+
+    def truncate_to(self, offset: int, now_ms: int) -> None:
+        """Drops all records at and above `offset`. Blocks on a flush that runs; reads producers' batches again."""
+        if offset < self._bases[0]:
+            self.truncate_fully(offset, now_ms)
+            return
+        with self._maintenance:
+            self.epochs.truncate_from_end(min(offset, self.log_end_offset))
+            if offset >= self.log_end_offset:
+                return
+            while len(self.segments) > 1 and self._bases[-1] > offset:
+                self._bases.pop()
+                self.segments.pop().delete()
+            self.segments[-1].truncate_to(offset)
+            self.log_end_offset = offset
+            self.log_start_offset = min(self.log_start_offset, offset)
+            self.recovery_point = min(self.recovery_point, offset)
+            self.restore_producers()
+
+    def truncate_fully(self, offset: int, now_ms: int) -> None:
+        """Drops everything; the log begins anew at `offset`."""
+        with self._maintenance:
+            for segment in self.segments:
+                segment.delete()
+            for snapshot in self.producers.snapshots.copy():
+                self.producers.delete_snapshot(snapshot)
+            segment = LogSegment(self.directory, offset)
+            segment.create(now_ms)
+            self.segments, self._bases = [segment], [offset]
+            self.epochs.clear()
+            self.producers.clear(offset)
+            self.log_start_offset = self.log_end_offset = self.recovery_point = offset
+            self._directory_changed = True
+
+    def raise_log_start(self, offset: int) -> None:
+        """Hides the records below `offset`; their segments go with retention."""
+        if offset > self.log_start_offset:
+            self.log_start_offset = min(offset, self.log_end_offset)
+            self.epochs.truncate_from_start(self.log_start_offset)
+
+    def restore_producers(self) -> None:
+        """Producer state from the newest snapshot below the log's end and the batches after it."""
+        producers = self.producers
+        producers.load(self.log_start_offset, self.log_end_offset)
+        start = producers.end_offset
+        if start < self.log_end_offset:
+            for segment in self.segments_from(start):
+                position = segment.end_position(start)
+                for _, batch in segment.read_batches(position):
+                    producers.appended(batch)
+        producers.end_offset = self.log_end_offset
+
+    # -- durability --------------------------------------------------------------------------------------------
+
+    def flush_due(self, now_ms: int) -> bool:
+        """Whether a rolled segment, `flush.messages` or `flush.ms` asks for a flush."""
+        unflushed = self.log_end_offset - self.recovery_point
+        if self._rolled or unflushed >= self.config.flush_messages:
+            return True
+        return unflushed > 0 and now_ms - max(self._flushed_ms, self.segments[0].created_ms) >= self.config.flush_ms
+
+    def flush(self, now_ms: int = -1) -> None:
+        """Makes everything appended so far durable and raises the recovery point.
+
+        Blocks on fsync. Safe in a thread while the event loop appends, reads and rolls.
+        """
+        with self._maintenance:
+            if not self.closed:
+                self._flush(now_ms)
+
+    def _flush(self, now_ms: int) -> None:
+        end = self.log_end_offset
+        point = self.recovery_point
+        changed, self._directory_changed = self._directory_changed, False
+        self._rolled = False
+        for segment in self.segments_from(point):
+            segment.flush()
+        for snapshot in self.producers.snapshots:
+            if snapshot >= point:
+                sync_path(self.producers.snapshot_path(snapshot))
+        self.epochs.flush()
+        if changed:
+            sync_directory(self.directory)
+        self.recovery_point = max(point, end)
+        self._flushed_ms = now_ms
+
+    def close(self, *, sync: bool = True) -> None:
+        """A clean end: time index complete, indexes written, producers' snapshot; all synced unless `sync` is false.
+
+        Blocks on fsync. A log that nothing was appended to needs none.
+        """
+        with self._maintenance:
+            if self.closed:
+                return
+            active = self.segments[-1]
+            active.add_time_entry()
+            self.producers.take_snapshot(self.log_end_offset)
+            if sync and (self.log_end_offset > self.recovery_point or self._rolled):
+                self._flush(-1)
+            self.recovery_point = self.log_end_offset
+            self._release()
+
+    def _release(self) -> None:
+        self.closed = True
+        for segment in self.segments:
+            segment.release(close=True)
+
+    def rename_for_deletion(self, directory: str) -> None:
+        """Its directory becomes `directory`; nothing is appended or flushed any more. Quick."""
+        with self._maintenance:
+            self.closed = True
+            os.rename(self.directory, directory)
+            self.directory = self.epochs.directory = self.producers.directory = directory
+            for segment in self.segments:
+                segment.moved(directory)
+
+    def remove_files(self) -> None:
+        """Removes everything on disk. A slice being sent still finishes. Slow for a large log: run it in a thread."""
+        import shutil
+
+        self.closed = True
+        for segment in self.segments:
+            segment.delete()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def index_transaction(completed: CompletedTransaction, producers: ProducerState, segment: LogSegment) -> None:
+    """An aborted transaction goes into the index of the segment that holds its marker."""
+    if completed.aborted:
+        ongoing = producers.first_ongoing_offset
+        stable = completed.last_offset + 1 if ongoing is None else ongoing
+        producer_id, first, last, _ = completed
+        segment.txn_index.append(AbortedTransaction(producer_id, first, last, stable))
