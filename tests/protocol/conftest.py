@@ -39,8 +39,7 @@ def messages_in(module):
     ]
 
 
-HAVE = ['api_versions', 'delete_groups', 'sync_group', 'offset_for_leader_epoch', '__init__', 'describe_cluster', 'describe_topic_partitions', 'delete_topics', 'list_groups', 'offset_commit', 'describe_configs', 'metadata', 'create_partitions', 'describe_groups', 'init_producer_id', 'find_coordinator', 'join_group', 'produce', 'leave_group', 'create_topics', 'fetch', 'heartbeat', 'offset_fetch', 'list_offsets']
-API_MESSAGES = [cls for key in ApiKey if key.name.lower() in HAVE for cls in message_classes(key)]
+API_MESSAGES = [cls for key in ApiKey for cls in message_classes(key)]
 OTHER_MESSAGES = [
     cls for module in (header, consumer_protocol, group_metadata, offset_commit) for cls in messages_in(module)
 ]
