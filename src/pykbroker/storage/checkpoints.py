@@ -68,9 +68,9 @@ def sync_path(path: str) -> None:
 
 
 def read_lines(path: str) -> list[list[str]] | None:
-    """The words of each line of a version-0 file with a count; None when there is no file.
+    """The words of each line of a version-0 file with a count; None when there is no file, or an empty one.
 
-    Raises CheckpointFormatError.
+    Empty is what a machine's crash leaves of a file that wasn't synced yet. Raises CheckpointFormatError.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -79,6 +79,8 @@ def read_lines(path: str) -> list[list[str]] | None:
         return None
     except UnicodeDecodeError:
         raise CheckpointFormatError(f"{path} is not text") from None
+    if not lines:
+        return None
     if len(lines) < 2 or lines[0].strip() != _VERSION or not lines[1].strip().isdigit():
         raise CheckpointFormatError(f"{path} does not begin with version {_VERSION} and a count")
     entries = [line.split() for line in lines[2:] if line.strip()]

@@ -15,7 +15,7 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self.fd = -1
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if self.fd >= 0:

@@ -7,6 +7,7 @@ Every OSError of an append becomes KafkaError(KAFKA_STORAGE_ERROR): the director
 from __future__ import annotations
 
 import os
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from threading import Lock
@@ -249,6 +250,8 @@ class UnifiedLog:
         return None
 
     def _write(self, data: Buffer, first_offset: int, last_offset: int, max_timestamp: int, now_ms: int) -> None:
+        if self.closed:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"The log of {self.topic_partition} is closed")
         config = self.config
         size = len(data)
         segment = self.segments[-1]
@@ -293,7 +296,7 @@ class UnifiedLog:
             if completed is not None:
                 index_transaction(completed, self.producers, self.segments[-1])
 
-    def roll(self, now_ms: int, base_offset: int | None = None) -> None:
+    def roll(self, now_ms: int = 0, base_offset: int | None = None) -> None:
         """Begins a new segment. Doesn't wait for the disk: the old one is left to `flush`."""
         base = self.log_end_offset if base_offset is None else base_offset
         active = self.segments[-1]
@@ -333,7 +336,10 @@ class UnifiedLog:
         while place < len(bases):
             segment = self.segments[place]
             place += 1
-            located = segment.locate(offset)
+            try:
+                located = segment.locate(offset)
+            except OSError as error:
+                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot read {segment.path}: {error}") from error
             if located is None:
                 continue
             position, size, base_offset, _ = located
@@ -371,9 +377,11 @@ class UnifiedLog:
         return offset_lookup.with_largest_timestamp(self, upper_bound)
 
     def legacy_offsets_before(
-        self, timestamp: int, max_num: int, now_ms: int, upper_bound: int | None = None
+        self, timestamp: int, max_num: int, upper_bound: int | None = None, *, now_ms: int | None = None
     ) -> list[int]:
         """The offsets that ListOffsets 0 asks for, descending: segments' beginnings, and the log's end."""
+        if now_ms is None:
+            now_ms = time.time_ns() // 1_000_000
         return offset_lookup.segments_before(self, timestamp, max_num, now_ms, upper_bound)
 
     # -- leader epochs -----------------------------------------------------------------------------------------
@@ -388,7 +396,7 @@ class UnifiedLog:
 
     # -- cutting -----------------------------------------------------------------------------------------------
 
-    def truncate_to(self, offset: int, now_ms: int) -> None:
+    def truncate_to(self, offset: int, now_ms: int = 0) -> None:
         """Drops all records at and above `offset`. Blocks on a flush that runs; reads producers' batches again."""
         if offset < self._bases[0]:
             self.truncate_fully(offset, now_ms)
@@ -406,7 +414,7 @@ class UnifiedLog:
             self.recovery_point = min(self.recovery_point, offset)
             self.restore_producers()
 
-    def truncate_fully(self, offset: int, now_ms: int) -> None:
+    def truncate_fully(self, offset: int, now_ms: int = 0) -> None:
         """Drops everything; the log begins anew at `offset`."""
         with self._maintenance:
             for segment in self.segments:

@@ -104,7 +104,8 @@ class _Loader:
         for segment in segments[:-1]:
             segment.release(close=True)
         self._drop_stray_snapshots(segments, end)
-        log.restore_producers()
+        if not self.replayed or self.producers.end_offset != end:
+            log.restore_producers()
         return log
 
     def _open_segments(self, names: set[str]) -> list[LogSegment]:

@@ -66,7 +66,7 @@ def read_topic_id(directory: str) -> UUID | None:
     """
     path = os.path.join(directory, PARTITION_METADATA)
     properties = _read_properties(path, ":")
-    if properties is None:
+    if not properties:
         return None
     from uuid import UUID
 
