@@ -14,7 +14,15 @@ from pykbroker.protocol import consumer_protocol, fields, header
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.message import Message, Struct
 from pykbroker.protocol.messages import message_classes
-from pykbroker.protocol.stored import group_metadata, offset_commit
+from pykbroker.protocol.stored import (
+    consumer_group,
+    control,
+    group_metadata,
+    offset_commit,
+    share_group,
+    share_state,
+    transaction_log,
+)
 
 settings.register_profile(
     "protocol", max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -40,9 +48,8 @@ def messages_in(module):
 
 
 API_MESSAGES = [cls for key in ApiKey for cls in message_classes(key)]
-OTHER_MESSAGES = [
-    cls for module in (header, consumer_protocol, group_metadata, offset_commit) for cls in messages_in(module)
-]
+STORED = (consumer_group, control, group_metadata, offset_commit, share_group, share_state, transaction_log)
+OTHER_MESSAGES = [cls for module in (header, consumer_protocol, *STORED) for cls in messages_in(module)]
 
 
 def one(field, name, version, tame):
@@ -104,7 +111,13 @@ def full_one(field, version):
     kind = field if isinstance(field, type) else type(field)
     if kind is fields.Nested:
         return full(field.element, version)
-    samples = {fields.String: "é1", fields.Bool: True, fields.Bytes: b"\1", fields.Records: b"\1\2", fields.Float64: 1.5}
+    samples = {
+        fields.String: "é1",
+        fields.Bool: True,
+        fields.Bytes: b"\1",
+        fields.Records: b"\1\2",
+        fields.Float64: 1.5,
+    }
     return fields.UUID(int=5) if kind is fields.Uuid else samples.get(kind, 7)
 
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 from pykbroker.protocol.fields import SizedSlice
 
 ONE_BYTE = [bytes([n]) for n in range(256)]
-LONGEST_UVARINT = 5
 
 
 class Flaw(Exception):  # noqa: N818 - becomes MalformedMessage or UnbuildableMessage before it leaves the package
@@ -64,26 +63,33 @@ class Cursor:
         self.pos = pos
 
     def uvarint(self) -> int:
-        """An unsigned varint of at most five bytes."""
+        """An unsigned varint of at most 32 bits."""
         start = self.pos
-        if start >= self.end:
-            raise Flaw("needs 1 bytes, 0 left", start)
-        value, self.pos = read_uvarint(self.buf, start)
+        try:
+            value, self.pos = read_uvarint(self.buf, start)
+        except IndexError:
+            raise Flaw(f"needs {self.end - start + 1} bytes, {self.end - start} left", start) from None
         return value
 
 
 def read_uvarint(buf: bytes | memoryview, start: int) -> tuple[int, int]:
-    """The unsigned varint at `start`, and the position after it. Raises Flaw."""
-    value = shift = 0
-    piece = buf[start : start + LONGEST_UVARINT]
-    for pos, byte in enumerate(piece, start + 1):
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, pos
-        shift += 7
-    if len(piece) < LONGEST_UVARINT:
-        raise Flaw(f"needs {len(piece) + 1} bytes, {len(piece)} left", start)
-    raise Flaw("unsigned varint longer than five bytes", start)
+    """The unsigned varint at `start`, and the position after it. Raises IndexError where it is cut off, and Flaw."""
+    value = buf[start]
+    if value < 0x80:
+        return value, start + 1
+    value = value & 0x7F | buf[start + 1] << 7
+    if value < 0x4000:
+        return value, start + 2
+    value = value & 0x3FFF | buf[start + 2] << 14
+    if value < 0x20_0000:
+        return value, start + 3
+    value = value & 0x1F_FFFF | buf[start + 3] << 21
+    if value < 0x1000_0000:
+        return value, start + 4
+    last = buf[start + 4]
+    if last > 0x0F:
+        raise Flaw("unsigned varint of more than 32 bits", start)
+    return value & 0x0FFF_FFFF | last << 28, start + 5
 
 
 def uvarint(value: int) -> bytes:

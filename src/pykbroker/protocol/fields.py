@@ -89,7 +89,7 @@ class Number(Field[T]):
     __slots__ = ()
 
     letter: str
-    empty = 0
+    empty: Any = 0
 
     def construct(self, version: int, flexible: bool) -> WireType:
         """The wire type: the same in all versions."""

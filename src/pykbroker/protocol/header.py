@@ -11,7 +11,7 @@ from pykbroker.protocol.messages import message_classes
 
 
 class RequestHeader(Message, versions="0-2", flexible="2+"):
-    """Version 2 is for flexible requests, 0 for ControlledShutdown 0, 1 for the rest; its client id is never compact."""
+    """Version 2 is for flexible requests, 0 for ControlledShutdown 0; its client id is never compact."""
 
     request_api_key = Int16()
     request_api_version = Int16()

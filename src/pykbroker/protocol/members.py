@@ -37,7 +37,9 @@ class Members(WireType):
         }
         self.subcons = {name: wire[name] for name, field in present.items() if field.tag is None}
         self.absent = {name: field for name, field in cls.fields.items() if name not in self.subcons}
-        self.refused = {name: field for name, field in cls.fields.items() if name not in present and not field.ignorable}
+        self.refused = {
+            name: field for name, field in cls.fields.items() if name not in present and not field.ignorable
+        }
         self.least = sum(subcon.least for subcon in self.subcons.values()) + int(flexible)
         self.has_records = any(subcon.has_records for subcon in self.subcons.values())
 
@@ -187,9 +189,9 @@ def _build_field(subcon: WireType, name: str, value: Any, stream: Writer) -> Non
         flaw.path.append(f".{name}")
         raise
     except WRONG_VALUE as error:
-        flaw = Flaw(f"{value!r:.80}: {error}")
-        flaw.path.append(f".{name}")
-        raise flaw from None
+        wrong = Flaw(f"can't be {repr(value)[:80]}: {error}")
+        wrong.path.append(f".{name}")
+        raise wrong from None
 
 
 def _fresh(field: Field[Any], linked: str) -> str:

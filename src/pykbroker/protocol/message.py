@@ -115,7 +115,7 @@ class Declared(type):
 
 
 class Struct(metaclass=Declared):
-    """A group of fields; its objects take each as a keyword. `unknown_tags` holds tagged fields that aren't declared."""
+    """A group of fields; its objects take each as a keyword. `unknown_tags` holds undeclared tagged fields."""
 
     __slots__ = ("unknown_tags",)
 
@@ -137,10 +137,10 @@ class Struct(metaclass=Declared):
         return (
             type(self) is type(other)
             and all(same(getattr(self, name), getattr(other, name)) for name in self.fields)
-            and self.unknown_tags == other.unknown_tags  # type: ignore[attr-defined]
+            and self.unknown_tags == other.unknown_tags
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]

@@ -235,7 +235,9 @@ class Counted(WireType):
         if self.built_head:
             return super().build_lines(code, source)
         value = f"value{code.allocateId()}"
-        null = [f"write({uvarint(0) if self.flexible else self.prefix.pack(-1)!r})"] if self.nullable else ["raise Flaw"]
+        null = (
+            [f"write({uvarint(0) if self.flexible else self.prefix.pack(-1)!r})"] if self.nullable else ["raise Flaw"]
+        )
         return [
             f"{value} = {source}",
             f"if {value} is None:",
@@ -429,7 +431,10 @@ class Many(Counted):
         if isinstance(self.element, Fixed):
             letter, head = self.element.head, self.head
             code.append(f"pack_few_{head}_{letter} = packers({head!r}, {letter!r})")
-            many = [*self.build_length(code, f"len({value})"), f"write(struct.pack(f'>{{len({value})}}{letter}', *{value}))"]
+            many = [
+                *self.build_length(code, f"len({value})"),
+                f"write(struct.pack(f'>{{len({value})}}{letter}', *{value}))",
+            ]
             few = f"write(pack_few_{head}_{letter}[len({value})](len({value}) + {self.bias}, *{value}))"
             return [f"if len({value}) < {FEW}: {few}", "else:", *indent(many)]
         element = f"value{code.allocateId()}"

@@ -4,7 +4,7 @@ from pykbroker.protocol.message import Array, Bool, Int16, Int32, Int64, Message
 
 
 class AddPartitionsToTxnTopic(Struct):
-    """The `AddPartitionsToTxnTopic` of AddPartitionsToTxnRequest, which stands in more than one place."""
+    """Stands in more than one place of AddPartitionsToTxnRequest, as `Topic`."""
 
     name = String()
     partitions = Array(Int32)
@@ -13,7 +13,7 @@ class AddPartitionsToTxnTopic(Struct):
 class AddPartitionsToTxnRequest(Message, key=24, versions="0-5", flexible="3+"):
     """Partitions that a transaction will write to; several transactions from version 4, for brokers (KIP-890)."""
 
-    AddPartitionsToTxnTopic = AddPartitionsToTxnTopic
+    Topic = AddPartitionsToTxnTopic
 
     class Transaction(Struct):
         transactional_id = String("4+")
@@ -30,14 +30,14 @@ class AddPartitionsToTxnRequest(Message, key=24, versions="0-5", flexible="3+"):
 
 
 class AddPartitionsToTxnPartitionResult(Struct):
-    """The `ResultByPartition` of AddPartitionsToTxnResponse, which stands in more than one place."""
+    """Stands in more than one place of AddPartitionsToTxnResponse, as `ResultByPartition`."""
 
     partition_index = Int32()
     partition_error_code = Int16()
 
 
 class AddPartitionsToTxnTopicResult(Struct):
-    """The `AddPartitionsToTxnTopicResult` of AddPartitionsToTxnResponse, which stands in more than one place."""
+    """Stands in more than one place of AddPartitionsToTxnResponse, as `TopicResult`."""
 
     name = String()
     results_by_partition = Array(AddPartitionsToTxnPartitionResult)
@@ -47,7 +47,7 @@ class AddPartitionsToTxnResponse(Message, key=24, versions="0-5", flexible="3+")
     """An error per partition."""
 
     ResultByPartition = AddPartitionsToTxnPartitionResult
-    AddPartitionsToTxnTopicResult = AddPartitionsToTxnTopicResult
+    TopicResult = AddPartitionsToTxnTopicResult
 
     class ResultByTransaction(Struct):
         transactional_id = String("4+")

@@ -11,7 +11,7 @@ class ConsumerGroupDescribeRequest(Message, key=69, versions="0-1", flexible="0+
 
 
 class TopicPartitions(Struct):
-    """The `TopicPartition` of ConsumerGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of ConsumerGroupDescribeResponse, as `TopicPartition`."""
 
     topic_id = Uuid()
     topic_name = String()
@@ -19,7 +19,7 @@ class TopicPartitions(Struct):
 
 
 class Assignment(Struct):
-    """The `Assignment` of ConsumerGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of ConsumerGroupDescribeResponse, as `Assignment`."""
 
     topic_partitions = Array(TopicPartitions)
 

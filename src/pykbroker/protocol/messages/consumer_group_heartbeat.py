@@ -23,7 +23,7 @@ class ConsumerGroupHeartbeatRequest(Message, key=68, versions="0-1", flexible="0
 
 
 class TopicPartitions(Struct):
-    """The `TopicPartition` of ConsumerGroupHeartbeatResponse, which stands in more than one place."""
+    """Stands in more than one place of ConsumerGroupHeartbeatResponse, as `TopicPartition`."""
 
     topic_id = Uuid()
     partitions = Array(Int32)

@@ -17,7 +17,7 @@ class DescribeQuorumRequest(Message, key=55, versions="0-2", flexible="0+"):
 
 
 class ReplicaState(Struct):
-    """The `ReplicaState` of DescribeQuorumResponse, which stands in more than one place."""
+    """Stands in more than one place of DescribeQuorumResponse, as `ReplicaState`."""
 
     replica_id = Int32()
     replica_directory_id = Uuid("2+")

@@ -4,7 +4,7 @@ from pykbroker.protocol.message import Array, Bool, Int8, Int16, Int32, Int64, M
 
 
 class LeaderAndIsrPartitionState(Struct):
-    """The `LeaderAndIsrPartitionState` of LeaderAndIsrRequest, which stands in more than one place."""
+    """Stands in more than one place of LeaderAndIsrRequest, as `PartitionState`."""
 
     topic_name = String("0-1", ignorable=True)
     partition_index = Int32()
@@ -23,7 +23,7 @@ class LeaderAndIsrPartitionState(Struct):
 class LeaderAndIsrRequest(Message, key=4, versions="0-7", flexible="4+"):
     """The controller tells a broker which partitions it leads or follows; ZooKeeper mode alone."""
 
-    LeaderAndIsrPartitionState = LeaderAndIsrPartitionState
+    PartitionState = LeaderAndIsrPartitionState
 
     class TopicState(Struct):
         topic_name = String("2+")
@@ -46,7 +46,7 @@ class LeaderAndIsrRequest(Message, key=4, versions="0-7", flexible="4+"):
 
 
 class LeaderAndIsrPartitionError(Struct):
-    """The `PartitionError` of LeaderAndIsrResponse, which stands in more than one place."""
+    """Stands in more than one place of LeaderAndIsrResponse, as `PartitionError`."""
 
     topic_name = String("0-4", ignorable=True)
     partition_index = Int32()

@@ -4,7 +4,7 @@ from pykbroker.protocol.message import Array, Int8, Int16, Int32, Int64, Message
 
 
 class ListOffsetsRequest(Message, key=2, versions="0-11", flexible="6+"):
-    """A timestamp per partition, of which the negative ones have meanings: -1 latest, -2 earliest, -3 the highest timestamp."""
+    """A timestamp per partition; negative ones have meanings: -1 latest, -2 earliest, -3 the highest timestamp."""
 
     class Topic(Struct):
         class Partition(Struct):

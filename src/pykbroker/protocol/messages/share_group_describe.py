@@ -11,7 +11,7 @@ class ShareGroupDescribeRequest(Message, key=77, versions="0-1", flexible="0+"):
 
 
 class TopicPartitions(Struct):
-    """The `TopicPartition` of ShareGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of ShareGroupDescribeResponse, as `TopicPartition`."""
 
     topic_id = Uuid()
     topic_name = String()
@@ -19,7 +19,7 @@ class TopicPartitions(Struct):
 
 
 class Assignment(Struct):
-    """The `Assignment` of ShareGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of ShareGroupDescribeResponse, as `Assignment`."""
 
     topic_partitions = Array(TopicPartitions)
 

@@ -14,7 +14,7 @@ class ShareGroupHeartbeatRequest(Message, key=76, versions="0-1", flexible="0+")
 
 
 class TopicPartitions(Struct):
-    """The `TopicPartition` of ShareGroupHeartbeatResponse, which stands in more than one place."""
+    """Stands in more than one place of ShareGroupHeartbeatResponse, as `TopicPartition`."""
 
     topic_id = Uuid()
     partitions = Array(Int32)

@@ -11,14 +11,14 @@ class StreamsGroupDescribeRequest(Message, key=89, versions="0", flexible="0+"):
 
 
 class KeyValue(Struct):
-    """The `KeyValue` of StreamsGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupDescribeResponse, as `KeyValue`."""
 
     key = String()
     value = String()
 
 
 class TopicInfo(Struct):
-    """The `TopicInfo` of StreamsGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupDescribeResponse, as `TopicInfo`."""
 
     name = String()
     partitions = Int32()
@@ -27,7 +27,7 @@ class TopicInfo(Struct):
 
 
 class TaskOffset(Struct):
-    """The `TaskOffset` of StreamsGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupDescribeResponse, as `TaskOffset`."""
 
     subtopology_id = String()
     partition = Int32()
@@ -35,14 +35,14 @@ class TaskOffset(Struct):
 
 
 class TaskIds(Struct):
-    """The `TaskId` of StreamsGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupDescribeResponse, as `TaskIds`."""
 
     subtopology_id = String()
     partitions = Array(Int32)
 
 
 class Assignment(Struct):
-    """The `Assignment` of StreamsGroupDescribeResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupDescribeResponse, as `Assignment`."""
 
     active_tasks = Array(TaskIds)
     standby_tasks = Array(TaskIds)
@@ -55,7 +55,7 @@ class StreamsGroupDescribeResponse(Message, key=89, versions="0", flexible="0+")
     KeyValue = KeyValue
     TopicInfo = TopicInfo
     TaskOffset = TaskOffset
-    TaskId = TaskIds
+    TaskIds = TaskIds
     Assignment = Assignment
 
     class Group(Struct):

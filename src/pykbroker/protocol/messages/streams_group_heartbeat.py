@@ -4,14 +4,14 @@ from pykbroker.protocol.message import Array, Bool, Int8, Int16, Int32, Int64, M
 
 
 class KeyValue(Struct):
-    """The `KeyValue` of StreamsGroupHeartbeatRequest, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupHeartbeatRequest, as `KeyValue`."""
 
     key = String()
     value = String()
 
 
 class TopicInfo(Struct):
-    """The `TopicInfo` of StreamsGroupHeartbeatRequest, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupHeartbeatRequest, as `TopicInfo`."""
 
     name = String()
     partitions = Int32()
@@ -20,14 +20,14 @@ class TopicInfo(Struct):
 
 
 class TaskIds(Struct):
-    """The `TaskId` of StreamsGroupHeartbeatRequest, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupHeartbeatRequest, as `TaskIds`."""
 
     subtopology_id = String()
     partitions = Array(Int32)
 
 
 class TaskOffset(Struct):
-    """The `TaskOffset` of StreamsGroupHeartbeatRequest, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupHeartbeatRequest, as `TaskOffset`."""
 
     subtopology_id = String()
     partition = Int32()
@@ -39,7 +39,7 @@ class StreamsGroupHeartbeatRequest(Message, key=88, versions="0", flexible="0+")
 
     KeyValue = KeyValue
     TopicInfo = TopicInfo
-    TaskId = TaskIds
+    TaskIds = TaskIds
     TaskOffset = TaskOffset
 
     class Topology(Struct):
@@ -84,7 +84,7 @@ class StreamsGroupHeartbeatRequest(Message, key=88, versions="0", flexible="0+")
 
 
 class TopicPartition(Struct):
-    """The `TopicPartition` of StreamsGroupHeartbeatResponse, which stands in more than one place."""
+    """Stands in more than one place of StreamsGroupHeartbeatResponse, as `TopicPartition`."""
 
     topic = String()
     partitions = Array(Int32)
@@ -93,7 +93,7 @@ class TopicPartition(Struct):
 class StreamsGroupHeartbeatResponse(Message, key=88, versions="0", flexible="0+"):
     """The member's epoch; tasks where they changed."""
 
-    TaskId = TaskIds
+    TaskIds = TaskIds
     TopicPartition = TopicPartition
 
     class Status(Struct):

@@ -4,7 +4,7 @@ from pykbroker.protocol.message import Array, Bool, Int8, Int16, Int32, Int64, M
 
 
 class UpdateMetadataPartitionState(Struct):
-    """The `UpdateMetadataPartitionState` of UpdateMetadataRequest, which stands in more than one place."""
+    """Stands in more than one place of UpdateMetadataRequest, as `PartitionState`."""
 
     topic_name = String("0-4", ignorable=True)
     partition_index = Int32()
@@ -20,7 +20,7 @@ class UpdateMetadataPartitionState(Struct):
 class UpdateMetadataRequest(Message, key=6, versions="0-8", flexible="6+"):
     """The controller tells a broker about brokers and partitions; ZooKeeper mode alone."""
 
-    UpdateMetadataPartitionState = UpdateMetadataPartitionState
+    PartitionState = UpdateMetadataPartitionState
 
     class TopicState(Struct):
         topic_name = String("5+")
