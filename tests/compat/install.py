@@ -25,7 +25,7 @@ REQUIREMENTS = {
 CLIENTS = [*REQUIREMENTS, "kcat"]
 
 
-class NotInstallable(Exception):
+class InstallError(Exception):
     """A client that can't be had on this machine; str() says why."""
 
 
@@ -35,7 +35,7 @@ def folder(client: str) -> Path:
 
 
 def install(client: str) -> None:
-    """Install one client if it isn't there; NotInstallable with the reason."""
+    """Install one client if it isn't there; InstallError with the reason."""
     if client == "kcat":
         install_kcat()
     else:
@@ -48,10 +48,19 @@ def install_python(client: str) -> None:
     if marker.exists() and marker.read_text() == wanted:
         return
     shutil.rmtree(target, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--target",
+        str(target),
+    ]
     done = subprocess.run([*command, *REQUIREMENTS[client]], capture_output=True, text=True)
     if done.returncode:
-        raise NotInstallable(f"pip install {' '.join(REQUIREMENTS[client])}: {last_line(done.stderr)}")
+        raise InstallError(f"pip install {' '.join(REQUIREMENTS[client])}: {last_line(done.stderr)}")
     marker.write_text(wanted)
 
 
@@ -59,11 +68,13 @@ def install_kcat() -> None:
     if shutil.which("kcat"):
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        raise NotInstallable("kcat isn't on the path, and only root can install it with apt-get")
+        raise InstallError("kcat isn't on the path, and only root can install it with apt-get")
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "kcat"]):
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        )
         if done.returncode and command[1] == "install":
-            raise NotInstallable(f"{' '.join(command)}: {last_line(done.stderr)}")
+            raise InstallError(f"{' '.join(command)}: {last_line(done.stderr)}")
 
 
 def last_line(text: str) -> str:
@@ -75,7 +86,7 @@ def main() -> int:
     for client in sys.argv[1:] or CLIENTS:
         try:
             install(client)
-        except NotInstallable as reason:
+        except InstallError as reason:
             missing += 1
             print(f"{client}: {reason}")
         else:

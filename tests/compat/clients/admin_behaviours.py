@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import wire
-from behaviours import behaviour, numbered, partitions_of, read_for, read_topic, values
+from behaviours import behaviour, numbered, partitions_of, read, read_for, read_topic, values
 from driver import Admin, Driver, Record
 from group_member import Member, wait_for
 
@@ -26,7 +25,9 @@ def visible(admin: Admin, topic: str, partitions: int) -> list[int]:
 def admin_create_topics(driver: Driver, prefix: str) -> Any:
     admin = driver.admin()
     outcome: dict[str, Any] = {
-        "created": list(admin.create_topics({f"{prefix}-a": (3, {}), f"{prefix}-b": (1, {"retention.ms": "1"})}).values()),
+        "created": list(
+            admin.create_topics({f"{prefix}-a": (3, {}), f"{prefix}-b": (1, {"retention.ms": "1"})}).values()
+        ),
         "again": list(admin.create_topics({f"{prefix}-a": (3, {})}).values()),
         "bad_name": list(admin.create_topics({f"{prefix} ä": (1, {})}).values()),
         "bad_partitions": list(admin.create_topics({f"{prefix}-c": (0, {})}).values()),
@@ -103,7 +104,10 @@ def admin_broker_configs(driver: Driver, prefix: str) -> Any:
     broker = admin.describe_cluster()["brokers"][0]["id"]
     config = admin.broker_config(broker)
     admin.close()
-    return {key: config.get(key) for key in ("auto.create.topics.enable", "message.max.bytes", "group.max.session.timeout.ms")}
+    return {
+        key: config.get(key)
+        for key in ("auto.create.topics.enable", "message.max.bytes", "group.max.session.timeout.ms")
+    }
 
 
 @behaviour
@@ -165,11 +169,7 @@ def recreated_topic_is_empty(driver: Driver, prefix: str) -> Any:
         reports = driver.produce(prefix, numbered(count))
         consumer = driver.consumer()
         consumer.assign([(prefix, 0)])
-        time_out = time.monotonic() + 20
-        messages = consumer.poll(0.2)
-        while len(messages) < count and time.monotonic() < time_out:
-            messages += consumer.poll(0.2)
-        messages += read_for(consumer, 0.3)
+        messages = read(consumer, count) + read_for(consumer, 0.3)
         consumer.close()
         outcome[turn] = {"offsets": [report.offset for report in reports], "values": values(messages)}
         admin.delete_topics([prefix])

@@ -27,12 +27,14 @@ def numbered(count: int, first: int = 0) -> list[Record]:
     return [Record(str(number).encode()) for number in range(first, first + count)]
 
 
-def read(consumer: Consumer, count: int, seconds: float = 20) -> list[Message]:
-    """Poll until `count` messages came; fewer after `seconds`."""
+def read(consumer: Consumer, count: int, seconds: float = 12) -> list[Message]:
+    """Poll until `count` messages came; AssertionError with those that came after `seconds`."""
     messages: list[Message] = []
     deadline = time.monotonic() + seconds
     while len(messages) < count and time.monotonic() < deadline:
         messages += consumer.poll(0.2)
+    if len(messages) < count:
+        raise AssertionError(f"{len(messages)} of {count} messages in {seconds} s: {messages}")
     return messages
 
 
@@ -214,7 +216,9 @@ def subscribe(driver: Driver, prefix: str) -> Any:
     messages = read(consumer, 9)
     assigned = sorted(partition for _, partition in consumer.assignment())
     consumer.close()
-    in_order = all(values([m for m in messages if m.partition == p]) == [str(n) for n in range(p, 9, 3)] for p in assigned)
+    in_order = all(
+        values([m for m in messages if m.partition == p]) == [str(n) for n in range(p, 9, 3)] for p in assigned
+    )
     return {"assigned": assigned, "values": sorted(values(messages), key=str), "in_order_by_partition": in_order}
 
 
@@ -280,7 +284,7 @@ def reset_to_latest(driver: Driver, prefix: str) -> Any:
     driver.produce(topic, numbered(5))
     consumer = driver.consumer(prefix, reset="latest")
     consumer.subscribe([topic])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 12
     while not consumer.assignment() and time.monotonic() < deadline:
         consumer.poll(0.1)
     messages = read_for(consumer, 1)
@@ -341,7 +345,7 @@ def consume_unknown_topic(driver: Driver, prefix: str) -> Any:
 def consumer_creates_topic(driver: Driver, prefix: str) -> Any:
     consumer = driver.consumer(prefix, auto_create=True)
     consumer.subscribe([prefix])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 12
     while not wire.leaders(driver.bootstrap, prefix) and time.monotonic() < deadline:
         consumer.poll(0.1)
     consumer.close()

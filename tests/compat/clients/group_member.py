@@ -13,7 +13,7 @@ from typing import Any
 from driver import Consumer, Driver, Message, Partition
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
     """Poll a condition; AssertionError with `what` when it doesn't come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -164,7 +164,6 @@ class KafkaPythonDriver(Driver):
             "group_id": group,
             "auto_offset_reset": options.get("reset", "earliest"),
             "enable_auto_commit": options.get("auto_commit", False) and group is not None,
-            "metadata_max_age_ms": 500,
             "heartbeat_interval_ms": 500,
         }
         if "session_ms" in options:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path[0] = str(Path(__file__).parent.parent)
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import aiokafka
@@ -148,7 +144,7 @@ class AiokafkaAdmin(Admin):
 
     def describe_cluster(self) -> dict[str, Any]:
         cluster = wait(self._admin.describe_cluster())
-        brokers = [{"id": broker["node_id"], "address": f"{broker['host']}:{broker['port']}"} for broker in cluster["brokers"]]
+        brokers = [{"id": b["node_id"], "address": f"{b['host']}:{b['port']}"} for b in cluster["brokers"]]
         return {"cluster_id": cluster.get("cluster_id"), "controller": cluster["controller_id"], "brokers": brokers}
 
     def _config(self, kind: ConfigResourceType, name: str) -> list[dict[str, Any]]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path[0] = str(Path(__file__).parent.parent)
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
@@ -133,7 +129,12 @@ class ConfluentAdmin(Admin):
         return set(self._admin.list_topics(timeout=15).topics)
 
     def describe_topic(self, topic: str) -> dict[int, dict[str, Any]]:
-        described = self._admin.describe_topics(ck.TopicCollection([topic]))[topic].result(30)
+        try:
+            described = self._admin.describe_topics(ck.TopicCollection([topic]))[topic].result(30)
+        except ck.KafkaException as error:
+            if refusal(error) != "UNKNOWN_TOPIC_OR_PARTITION":
+                raise
+            return {}
         return {
             p.id: {
                 "leader": -1 if p.leader is None else p.leader.id,

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import six
+import vendored_six  # noqa: F401  (before kafka)
 
-sys.path[0] = str(Path(__file__).parent.parent)
-# The six inside kafka-python 2.0.2 finds its lazy modules by an interface that Python 3.12 took away; a newer six
-# in their place is what everyone who still runs this version does.
-sys.modules.setdefault("kafka.vendor.six.moves", six.moves)
-
+# isort: split
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
 from behaviours import BEHAVIOURS
@@ -60,7 +54,7 @@ class KafkaPython2Admin(Admin):
 
     def describe_cluster(self) -> dict[str, Any]:
         cluster = self._admin.describe_cluster()
-        brokers = [{"id": broker["node_id"], "address": f"{broker['host']}:{broker['port']}"} for broker in cluster["brokers"]]
+        brokers = [{"id": b["node_id"], "address": f"{b['host']}:{b['port']}"} for b in cluster["brokers"]]
         return {"cluster_id": cluster.get("cluster_id"), "controller": cluster["controller_id"], "brokers": brokers}
 
     def _config(self, kind: ConfigResourceType, name: str) -> list[tuple[Any, ...]]:

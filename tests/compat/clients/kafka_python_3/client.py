@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path[0] = str(Path(__file__).parent.parent)
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
@@ -64,7 +60,9 @@ class KafkaPython3Admin(Admin):
 
     def topic_config(self, topic: str) -> dict[str, tuple[str, bool]]:
         entries = self._config(ConfigResourceType.TOPIC, topic)
-        return {key: (entry["value"], entry["config_source"] == "DYNAMIC_TOPIC_CONFIG") for key, entry in entries.items()}
+        return {
+            key: (entry["value"], entry["config_source"] == "DYNAMIC_TOPIC_CONFIG") for key, entry in entries.items()
+        }
 
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: entry["value"] for key, entry in self._config(ConfigResourceType.BROKER, str(broker)).items()}
@@ -95,6 +93,9 @@ class KafkaPython3Admin(Admin):
 class KafkaPython3Driver(KafkaPythonDriver):
     name = "kafka_python_3"
     version = kafka.__version__
+    # A member of a group that joins just before another sometimes stays without partitions and out of the group for
+    # good, with any broker (seen in one of fifty joins of two consumers with 3.0.12 and Apache Kafka 4.3).
+    attempts = 2
     producer_config = {"enable_idempotence": False}  # noqa: RUF012
 
     def consumer(self, group: str | None = None, **options: Any) -> KafkaPythonConsumer:

@@ -1,0 +1,149 @@
+"""Runs clients' programs against a broker and keeps what they print; used by the tests and by the matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import install
+
+CLIENTS = Path(__file__).parent / "clients"
+SOURCES = Path(__file__).parents[2] / "src"
+SECONDS_TO_START = 20
+SECONDS_PER_CLIENT = 150
+
+
+class ClientRun:
+    """One client's program at work on some behaviours; answer() waits for one behaviour's line."""
+
+    def __init__(self, client: str, bootstrap: str, behaviours: Sequence[str]) -> None:
+        self.version = "?"
+        self._client = client
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._ended = False
+        self._changed = threading.Condition()
+        self._log = ""
+        self._process = subprocess.Popen(
+            [sys.executable, str(CLIENTS / client / "client.py"), bootstrap, unique_prefix(client), *behaviours],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(install.folder(client)), str(CLIENTS)])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._threads = [threading.Thread(target=target) for target in (self._read, self._read_log)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            with self._changed:
+                self.version = answer["version"]
+                self._answers[answer["behaviour"]] = answer
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        self._log = self._process.stderr.read()
+
+    def answer(self, behaviour: str) -> dict[str, Any]:
+        """The behaviour's line: `outcome`, or `error` with a traceback."""
+        with self._changed:
+            self._changed.wait_for(lambda: behaviour in self._answers or self._ended, SECONDS_PER_CLIENT)
+            if behaviour in self._answers:
+                return self._answers[behaviour]
+        return {"behaviour": behaviour, "error": f"{self._client}'s program said nothing of it\n{self._log[-3000:]}"}
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def unique_prefix(client: str) -> str:
+    """Topics and groups of a run have names that no other run on the same broker has."""
+    return f"{client.replace('_', '-')}-{time.time_ns() // 1_000_000:x}"
+
+
+class Runs:
+    """The runs of all chosen clients, started side by side when the first answer is asked for."""
+
+    def __init__(self, bootstrap: str, cells: Sequence[tuple[str, str]]) -> None:
+        self.missing: dict[str, str] = {}
+        self._bootstrap = bootstrap
+        self._cells = cells
+        self._runs: dict[str, ClientRun] = {}
+
+    def start(self) -> None:
+        """Install what isn't there, then start each client's program."""
+        behaviours: dict[str, list[str]] = {}
+        for client, behaviour in self._cells:
+            behaviours.setdefault(client, []).append(behaviour)
+        for client in behaviours:
+            try:
+                install.install(client)
+            except install.InstallError as reason:
+                self.missing[client] = str(reason)
+        for client, names in behaviours.items():
+            if client not in self.missing:
+                self._runs[client] = ClientRun(client, self._bootstrap, names)
+
+    def answer(self, client: str, behaviour: str) -> dict[str, Any]:
+        return self._runs[client].answer(behaviour)
+
+    def versions(self) -> Mapping[str, str]:
+        return {client: run.version for client, run in self._runs.items()}
+
+    def stop(self) -> None:
+        for run in self._runs.values():
+            run.stop()
+
+
+@contextmanager
+def broker_process(log: Path) -> Iterator[str]:
+    """pykbroker as a process of its own on a free port; gives its HOST:PORT once it says that it's ready."""
+    paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with log.open("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        watchdog = threading.Timer(SECONDS_TO_START, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline().split()
+            watchdog.cancel()
+            if not ready or ready[0] != "ready":
+                errors.seek(0)
+                raise RuntimeError(f"the broker didn't get ready: {errors.read()[-3000:]}")
+            yield ready[1]
+        finally:
+            watchdog.cancel()
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()

@@ -1,0 +1,264 @@
+"""The behaviour table: what each behaviour should come to, with any client, and where a client can't take part.
+
+The expected outcomes are Apache Kafka's: the table is run against it with `--bootstrap`, too. A client's program and
+its behaviours are in clients/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+CLIENTS = {
+    "kafka_python_3": "kafka-python 3.0",
+    "kafka_python_2": "kafka-python 2.0.2",
+    "confluent_kafka": "confluent-kafka",
+    "aiokafka": "aiokafka",
+    "kcat": "kcat",
+}
+
+
+class Behaviour(NamedTuple):
+    """A row: its words in the matrix, and the outcome expected of every client."""
+
+    title: str
+    expected: Any
+
+
+def numbers(first: int, end: int) -> list[str]:
+    return [str(number) for number in range(first, end)]
+
+
+def murmur2(data: bytes) -> int:
+    """The hash that Java's default partitioner takes of a key, as an unsigned number of 32 bits."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    value = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for start in range(0, whole, 4):
+        k = int.from_bytes(data[start : start + 4], "little") * multiplier & mask
+        k = (k ^ k >> 24) * multiplier & mask
+        value = value * multiplier & mask ^ k
+    if rest := data[whole:]:
+        value = (value ^ int.from_bytes(rest, "little")) * multiplier & mask
+    value = (value ^ value >> 13) * multiplier & mask
+    return value ^ value >> 15
+
+
+KEYS = [f"key-{number}" for number in range(20)]
+PLACED = {key: (murmur2(key.encode()) & 0x7FFFFFFF) % 7 for key in KEYS}
+PRODUCED = {"values": numbers(0, 10), "offsets": list(range(10))}
+COMMITTED = {"before": None, "committed": [4, "a note"], "values": numbers(4, 10)}
+
+TABLE: Mapping[str, Behaviour] = {
+    "produce_acks_0": Behaviour("Produce with acks=0", {"values": numbers(0, 10)}),
+    "produce_acks_1": Behaviour("Produce with acks=1", PRODUCED),
+    "produce_acks_all": Behaviour("Produce with acks=all", PRODUCED),
+    "idempotent_producer": Behaviour(
+        "Idempotent producer",
+        {"offsets_in_order": True, "values_in_order": True, "stored_with_producer_id": True},
+    ),
+    "compression_gzip": Behaviour("Compression: gzip", {"intact": True, "stored_as": "gzip"}),
+    "compression_snappy": Behaviour("Compression: snappy", {"intact": True, "stored_as": "snappy"}),
+    "compression_lz4": Behaviour("Compression: lz4", {"intact": True, "stored_as": "lz4"}),
+    "compression_zstd": Behaviour("Compression: zstd", {"intact": True, "stored_as": "zstd"}),
+    "headers": Behaviour("Headers", [[["a", "1"], ["b", "2"], ["a", "3"], ["empty", ""]], []]),
+    "null_header_value": Behaviour("A header without value", [[["null", None], ["a", "1"]]]),
+    "null_keys_and_values": Behaviour(
+        "Null and empty keys and values", [[None, "v"], ["k", None], ["k", ""], ["", "v"]]
+    ),
+    "records_of_1_mb": Behaviour("Records of 1 MB", {"intact": True}),
+    "record_too_large": Behaviour(
+        "A record larger than the topic takes is refused", {"error": "MESSAGE_TOO_LARGE", "values": ["small"]}
+    ),
+    "create_time": Behaviour("Timestamps: CreateTime", [["create", 7], ["create", 0]]),
+    "log_append_time": Behaviour("Timestamps: LogAppendTime", {"type": "log_append", "is_now": True, "reported": True}),
+    "partition_by_key": Behaviour("Partition by key", {"placed": PLACED, "as_reported": True}),
+    "produce_to_unknown_topic": Behaviour(
+        "Producing creates the topic", {"offsets": [0, 1, 2], "values": numbers(0, 3)}
+    ),
+    "subscribe": Behaviour(
+        "Subscribe to a topic",
+        {"assigned": [0, 1, 2], "values": numbers(0, 9), "in_order_by_partition": True},
+    ),
+    "subscribe_pattern": Behaviour("Subscribe to a pattern", ["a", "b"]),
+    "assign": Behaviour("Assign partitions", {"assigned": [0, 2], "values": ["0", "2", "3", "5", "6", "8"]}),
+    "seek": Behaviour(
+        "Seek to an offset, the beginning, the end",
+        {
+            "first": numbers(0, 10),
+            "offset_5": numbers(5, 10),
+            "beginning": numbers(0, 10),
+            "end": [],
+            "after_end": ["10"],
+        },
+    ),
+    "seek_out_of_range": Behaviour("An offset out of range is reset", numbers(0, 5)),
+    "reset_to_latest": Behaviour("A new group starts at the latest offset", ["5"]),
+    "pause_and_resume": Behaviour(
+        "Pause and resume", {"paused": ["1", "3", "5", "7", "9"], "resumed": ["0", "2", "4", "6", "8"]}
+    ),
+    "offsets_for_times": Behaviour(
+        "Offsets for times",
+        {"before": 0, "first": 0, "inside_a_batch": 3, "between": 5, "last": 9, "after": None},
+    ),
+    "beginning_and_end_offsets": Behaviour("Beginning and end offsets", {"filled": [0, 10], "empty": [0, 0]}),
+    "consume_unknown_topic": Behaviour("Subscribe before the topic is there", numbers(0, 2)),
+    "consumer_creates_topic": Behaviour("Consuming creates the topic", {"partitions": 1}),
+    "commit_sync": Behaviour("Commit, and come back where it was", COMMITTED),
+    "commit_async": Behaviour("Commit asynchronously", COMMITTED),
+    "commit_at_close": Behaviour("Commit at close", {"first": numbers(0, 5), "second": numbers(5, 10)}),
+    "commit_without_subscription": Behaviour(
+        "Commit without a subscription", {"committed": [2, ""], "values": numbers(2, 5)}
+    ),
+    "group_shares_partitions": Behaviour(
+        "Two consumers share partitions; one takes over when the other leaves",
+        {"shared": [0, 1, 2, 3], "received": numbers(0, 8), "after_close": [0, 1, 2, 3]},
+    ),
+    "group_takes_over_from_killed": Behaviour(
+        "One takes over when the other is killed", {"shared": [0, 1], "after_kill": [0, 1]}
+    ),
+    "static_member_returns": Behaviour(
+        "A static member comes back to its partition", {"same_partition": True, "other_undisturbed": True}
+    ),
+    "cooperative_rebalance": Behaviour(
+        "Cooperative rebalance", {"shared": [0, 1, 2, 3], "revoked": 2, "kept_the_rest": True}
+    ),
+    "admin_create_topics": Behaviour(
+        "Admin: create topics",
+        {
+            "created": ["NONE", "NONE"],
+            "again": ["TOPIC_ALREADY_EXISTS"],
+            "bad_name": ["INVALID_TOPIC_EXCEPTION"],
+            "bad_partitions": ["INVALID_PARTITIONS"],
+            "bad_config": ["INVALID_CONFIG"],
+            "partitions": [0, 1, 2],
+        },
+    ),
+    "admin_list_topics": Behaviour("Admin: list topics", ["-a", "-b"]),
+    "admin_describe_topic": Behaviour(
+        "Admin: describe a topic", {"partitions": [0, 1], "led_by_brokers": True, "leader_in_sync": True}
+    ),
+    "admin_delete_topics": Behaviour(
+        "Admin: delete topics", {"deleted": "NONE", "unknown": "UNKNOWN_TOPIC_OR_PARTITION"}
+    ),
+    "recreated_topic_is_empty": Behaviour(
+        "A topic made again has no old data",
+        {
+            "first": {"offsets": [0, 1, 2, 3, 4], "values": numbers(0, 5)},
+            "second": {"offsets": [0, 1], "values": numbers(0, 2)},
+        },
+    ),
+    "admin_add_partitions": Behaviour(
+        "Admin: add partitions",
+        {
+            "fewer": "INVALID_PARTITIONS",
+            "unknown": "UNKNOWN_TOPIC_OR_PARTITION",
+            "more": "NONE",
+            "partitions": [0, 1, 2, 3],
+            "values": numbers(0, 4),
+        },
+    ),
+    "admin_topic_configs": Behaviour(
+        "Admin: describe a topic's configs",
+        {
+            "retention.ms": ["12345", True],
+            "cleanup.policy": ["compact", True],
+            "segment.bytes": ["1073741824", False],
+            "max.message.bytes": ["1048588", False],
+        },
+    ),
+    "admin_broker_configs": Behaviour(
+        "Admin: describe a broker's configs",
+        {
+            "auto.create.topics.enable": "true",
+            "message.max.bytes": "1048588",
+            "group.max.session.timeout.ms": "1800000",
+        },
+    ),
+    "admin_describe_cluster": Behaviour(
+        "Admin: describe the cluster",
+        {"has_cluster_id": True, "controller_is_a_broker": True, "bootstrap_among_brokers": True},
+    ),
+    "admin_groups": Behaviour(
+        "Admin: list and describe groups",
+        {
+            "listed": True,
+            "members": [[0, 1]],
+            "assigned": [0, 1],
+            "left": {"state": "Empty", "members": []},
+        },
+    ),
+    "admin_delete_groups": Behaviour(
+        "Admin: delete groups",
+        {
+            "in_use": "NON_EMPTY_GROUP",
+            "empty": "NONE",
+            "unknown": "GROUP_ID_NOT_FOUND",
+            "committed": None,
+            "listed": False,
+        },
+    ),
+}
+
+KCAT_HAS_NO = "kcat has no option for it"
+
+# What a client's own interface doesn't offer: no cell in the matrix.
+UNSUPPORTED: Mapping[tuple[str, str], str] = {
+    ("kafka_python_3", "null_header_value"): "its producer takes no null",
+    ("kafka_python_2", "null_header_value"): "its producer takes no null",
+    ("kafka_python_2", "idempotent_producer"): "came with 2.1",
+    ("kafka_python_2", "static_member_returns"): "came with 2.1",
+    ("kafka_python_2", "cooperative_rebalance"): "came with 3.0",
+    ("confluent_kafka", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
+    ("aiokafka", "cooperative_rebalance"): "has eager assignors only",
+    ("aiokafka", "admin_delete_groups"): "its admin client has no such call",
+    ("kcat", "consume_unknown_topic"): "its group consumer doesn't look again",
+    ("kcat", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
+    **dict.fromkeys(
+        (
+            ("kcat", behaviour)
+            for behaviour in (
+                "create_time",
+                "pause_and_resume",
+                "commit_sync",
+                "commit_async",
+                "commit_without_subscription",
+                "recreated_topic_is_empty",
+                "admin_create_topics",
+                "admin_delete_topics",
+                "admin_add_partitions",
+                "admin_topic_configs",
+                "admin_broker_configs",
+                "admin_groups",
+                "admin_delete_groups",
+            )
+        ),
+        KCAT_HAS_NO,
+    ),
+}
+
+# Parts of an outcome that a client doesn't tell its user.
+UNTOLD: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("kcat", "produce_acks_1"): ("offsets",),
+    ("kcat", "produce_acks_all"): ("offsets",),
+    ("kcat", "idempotent_producer"): ("offsets_in_order",),
+    ("kcat", "log_append_time"): ("reported",),
+    ("kcat", "partition_by_key"): ("as_reported",),
+    ("kcat", "produce_to_unknown_topic"): ("offsets",),
+    ("kcat", "assign"): ("assigned",),
+    ("kcat", "offsets_for_times"): ("inside_a_batch", "last"),
+    ("kcat", "admin_describe_cluster"): ("has_cluster_id",),
+}
+
+
+def cells() -> list[tuple[str, str]]:
+    """Every (client, behaviour) that can be run, in the table's order."""
+    pairs = ((client, behaviour) for client in CLIENTS for behaviour in TABLE)
+    return [pair for pair in pairs if pair not in UNSUPPORTED]
+
+
+def expected(client: str, behaviour: str) -> Any:
+    """The outcome expected of a behaviour, less what this client can't tell."""
+    outcome = TABLE[behaviour].expected
+    untold = UNTOLD.get((client, behaviour), ())
+    return {key: value for key, value in outcome.items() if key not in untold} if untold else outcome
