@@ -1,8 +1,8 @@
 """Each line of `apis.gaps` is true: when one isn't any more, it has to go."""
 
 from pykbroker.apis import HANDLERS, gaps
-from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 

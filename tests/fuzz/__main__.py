@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from pykbroker.testing.process import BrokerProcess
 from tests.fuzz.frames import fuzz
+
+from pykbroker.testing.process import BrokerProcess
 
 
 def main() -> int:

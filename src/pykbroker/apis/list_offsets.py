@@ -54,7 +54,7 @@ async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> 
                     raise KafkaError(ErrorCode.INVALID_REQUEST)
                 replica = context.services.replica_manager.leader(TopicPartition(topic.name, asked.partition_index))
                 replica.partition.check_leader_epoch(asked.current_leader_epoch)
-                _find(answer, asked, replica, request.isolation_level, context.api_version)
+                _find(answer, asked, replica, request.isolation_level, context)
             except KafkaError as error:
                 answer.error_code = error.code
             answers.append(answer)
@@ -62,21 +62,20 @@ async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> 
     return ListOffsetsResponse(topics=topics)
 
 
-def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, version: int) -> None:
-    log, timestamp, epoch = replica.log, asked.timestamp, -1
+def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, context: RequestContext) -> None:
+    log, timestamp, version, epoch = replica.log, asked.timestamp, context.api_version, -1
     committed_only = isolation_level == READ_COMMITTED
     end = replica.last_stable_offset if committed_only else replica.partition.high_watermark
     if timestamp < 0 and version < FIRST_VERSION.get(timestamp, version + 1):
         raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
     if version == 0:
-        answer.old_style_offsets = [
-            min(offset, end) for offset in log.legacy_offsets_before(timestamp, asked.max_num_offsets)
-        ]
+        now_ms = context.services.clock.now_ms()
+        answer.old_style_offsets = log.legacy_offsets_before(timestamp, asked.max_num_offsets, end, now_ms=now_ms)
         return
     if timestamp == LATEST:
         answer.offset, epoch = end, replica.partition.leader_epoch
     elif timestamp in (EARLIEST, EARLIEST_LOCAL):
-        answer.offset, epoch = log.log_start_offset, log.epoch_at(log.log_start_offset)
+        answer.offset, epoch = log.log_start_offset, log.epochs.epoch_at(log.log_start_offset)
     elif timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return  # Nothing is tiered here: Kafka answers offset -1 then.
     else:
@@ -94,7 +93,7 @@ def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, 
 async def offset_for_leader_epoch(
     request: OffsetForLeaderEpochRequest, context: RequestContext
 ) -> OffsetForLeaderEpochResponse:
-    """OffsetForLeaderEpoch 0-4 (KIP-320): the end of the largest epoch not above the one asked for; -1 if none is known."""
+    """OffsetForLeaderEpoch 0-4 (KIP-320): where the largest epoch not above the one asked for ends; -1 if unknown."""
     topics = []
     for topic in request.topics:
         answers = []

@@ -95,7 +95,7 @@ def _fill_error(answer: PartitionResponse, error: KafkaError) -> None:
 
 
 def _refuse_silence(responses: list[ProduceResponse.Response]) -> None:
-    """With acks=0 there is no answer to put an error in: Kafka closes the connection, so that the client looks again."""
+    """acks=0 has no answer to put an error in: Kafka closes the connection, so that the client looks again."""
     for response in responses:
         for answer in response.partition_responses:
             if answer.error_code != ErrorCode.NONE:

@@ -53,7 +53,7 @@ class Dispatcher:
         try:
             header, body = parse_request_header(frame)
         except UnsupportedRequest as unsupported:
-            return self._unsupported(unsupported.api_key, unsupported.api_version, unsupported.correlation_id)
+            return self._unsupported(unsupported.key, unsupported.version, unsupported.correlation_id)
         key, version = header.request_api_key, header.request_api_version
         handler = self._handlers.get(key)
         if handler is None or version not in handler.versions:
@@ -87,7 +87,7 @@ class Dispatcher:
         return response
 
     def _unsupported(self, key: int, version: int, correlation_id: int) -> list[Piece]:
-        """ApiVersions of any version is answered in version 0 (KIP-511); everything else ends the connection, as in Kafka."""
+        """ApiVersions is answered in version 0 whatever was asked (KIP-511); anything else ends the connection."""
         if key != ApiKey.API_VERSIONS:
             name = ApiKey(key).name if key in ApiKey.__members__.values() else f"API key {key}"
             raise CloseConnection(f"{name} version {version} is not supported")

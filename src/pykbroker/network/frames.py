@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import trio
+
+from pykbroker.protocol.message import Piece
+from pykbroker.storage.file_slice import FileSlice
 
 SIZE_BYTES = 4
 INITIAL_CAPACITY = 4096
@@ -27,17 +29,6 @@ SENDFILE_FROM = 32768
 
 class BadFrame(Exception):
     """The peer doesn't speak Kafka's framing, or breaks off in the middle of a frame."""
-
-
-@runtime_checkable
-class FilePiece(Protocol):
-    """A piece of an answer that still lies in a file (`storage.file_slice.FileSlice`)."""
-
-    position: int
-
-    def __len__(self) -> int: ...
-    def fileno(self) -> int: ...
-    def read(self) -> bytes: ...
 
 
 class FrameReader:
@@ -112,12 +103,12 @@ class FrameReader:
             return count
 
 
-async def send_pieces(sock: socket.socket, pieces: Sequence[bytes | memoryview | FilePiece]) -> None:
+async def send_pieces(sock: socket.socket, pieces: Sequence[Piece]) -> None:
     """Sends an answer: neighbouring bytes in one system call, long file slices by sendfile. Raises OSError."""
-    gathered: list[bytes | memoryview] = []
+    gathered: list[bytes | bytearray | memoryview] = []
     for piece in pieces:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
-            if len(piece) >= SENDFILE_FROM:
+            if isinstance(piece, FileSlice) and len(piece) >= SENDFILE_FROM:
                 if gathered:
                     await _send_bytes(sock, gathered)
                     gathered = []
@@ -130,7 +121,7 @@ async def send_pieces(sock: socket.socket, pieces: Sequence[bytes | memoryview |
         await _send_bytes(sock, gathered)
 
 
-async def _send_bytes(sock: socket.socket, pieces: list[bytes | memoryview]) -> None:
+async def _send_bytes(sock: socket.socket, pieces: list[bytes | bytearray | memoryview]) -> None:
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     sent = 0
     view = memoryview(data)
@@ -141,7 +132,7 @@ async def _send_bytes(sock: socket.socket, pieces: list[bytes | memoryview]) -> 
             await trio.lowlevel.wait_writable(sock)
 
 
-async def _send_file(sock: socket.socket, piece: FilePiece) -> None:
+async def _send_file(sock: socket.socket, piece: FileSlice) -> None:
     position, left = piece.position, len(piece)
     while left:
         try:

@@ -31,7 +31,7 @@ class ThreadedDisk:
         self._limiter: trio.CapacityLimiter | None = None
 
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Calls `work(*args)` in a thread; a cancelled caller waits for it to end, so that files are never left halfway."""
+        """Calls `work(*args)` in a thread; a cancelled caller waits for its end, so that no file is left halfway."""
         if self._limiter is None:
             self._limiter = trio.CapacityLimiter(self._threads)
         return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)

@@ -72,7 +72,7 @@ class ReplicaManager:
     # ---- leadership ------------------------------------------------------------------------------------------------
 
     def on_leadership(self, topic: str, elected: LeadershipCallback, resigned: LeadershipCallback) -> None:
-        """Has `elected(partition, leader_epoch)` and `resigned(partition, leader_epoch)` called for an internal topic."""
+        """Has `elected` and `resigned` called, with partition and leader epoch, for an internal topic's partitions."""
         self._listeners[topic] = elected, resigned
         for tp, replica in self._replicas.items():
             if tp.topic == topic:
@@ -130,8 +130,7 @@ class ReplicaManager:
                 self._purgatory.check(tp)
             answers[tp] = ErrorCode.NONE
         if delete:
-            for tp, code in (await self._disk.run(self._delete_logs, list(answers))).items():
-                answers[tp] = code
+            answers |= await self._disk.run(self._delete_logs, list(answers))
         return answers
 
     def _delete_logs(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, ErrorCode]:

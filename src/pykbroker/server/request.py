@@ -37,7 +37,7 @@ class RequestContext:
     """The client's address in the form that Kafka stores and describes: `/127.0.0.1`."""
     listener: str
     local_address: tuple[str, int]
-    """Host and port at which this connection reached the broker: what Metadata answers unless advertised.listeners says otherwise."""
+    """Where this connection reached the broker: what Metadata answers, unless advertised.listeners says otherwise."""
     connection_id: int = 0
 
 

@@ -84,13 +84,14 @@ class KafkaBroker:
                 except trio.RunFinishedError:
                     pass  # It has ended by itself; the failure, if any, is raised by `stop`.
 
-            async with trio.open_nursery() as nursery:
-                self._ready = await nursery.start(broker.serve)
-                self._stop = stop
+            def ready(ready: Ready) -> None:
+                self._ready, self._stop = ready, stop
                 started.set()
 
+            await broker.serve(ready)
+
         try:
-            trio.run(main, strict_exception_groups=False)
+            trio.run(main)
         except BaseException as error:  # The caller's, to be raised in the caller's thread.
             self._failure = error
         finally:

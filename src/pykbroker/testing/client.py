@@ -10,15 +10,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from pykbroker.protocol.connection import decode_response, encode_request
-from pykbroker.protocol.message import Message
+from pykbroker.protocol.message import Message, Piece
 
 TIMEOUT = 30.0
 
 
-class WireClient:
-    """A blocking connection to a broker: `with WireClient(host, port) as client: client.request(MetadataRequest(), 12)`."""
+def as_bytes(piece: Piece) -> bytes:
+    """A piece of an encoded message as plain bytes."""
+    return bytes(piece) if isinstance(piece, (bytes, bytearray, memoryview)) else piece.read()
 
-    def __init__(self, host: str, port: int, *, client_id: str | None = "wire-client", timeout: float = TIMEOUT) -> None:
+
+class WireClient:
+    """A blocking connection: `with WireClient(host, port) as client: client.request(MetadataRequest(), 12)`."""
+
+    def __init__(
+        self, host: str, port: int, *, client_id: str | None = "wire-client", timeout: float = TIMEOUT
+    ) -> None:
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client_id = client_id
@@ -30,7 +37,7 @@ class WireClient:
             self._correlation_id += 1
             correlation_id = self._correlation_id
         pieces = encode_request(request, version, correlation_id, self._client_id)
-        self.socket.sendall(b"".join(bytes(piece) for piece in pieces))  # type: ignore[arg-type]
+        self.socket.sendall(b"".join(as_bytes(piece) for piece in pieces))
         return correlation_id
 
     def receive(self, key: int, version: int) -> tuple[int, Any]:

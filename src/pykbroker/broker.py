@@ -1,0 +1,264 @@
+"""START HERE. Builds a broker's parts and opens the nurseries: what is opened first is closed last.
+
+metadata → storage and its jobs → coordinators and controller → connections → listeners. It decides the order of
+starting and stopping, and what a person is told when starting fails; nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from pykbroker.apis import HANDLERS
+from pykbroker.cluster.image import BrokerImage, Endpoint
+from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.topic import LogConfig
+from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
+from pykbroker.metadata.store import MetadataStore, StoreError
+from pykbroker.network.dispatch import Dispatcher
+from pykbroker.network.socket_server import SocketServer
+from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.background import run_jobs
+from pykbroker.server.clock import Clock, SystemClock
+from pykbroker.server.controller_runtime import ControllerRuntime
+from pykbroker.server.coordinator_runtime import GroupCoordinator
+from pykbroker.server.disk import Disk, ThreadedDisk
+from pykbroker.server.fetch_sessions import FetchSessions
+from pykbroker.server.metadata_cache import MetadataCache
+from pykbroker.server.producer_ids import ProducerIds
+from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica_manager import ReplicaManager
+from pykbroker.server.services import Services
+from pykbroker.storage.log_manager import DataDirectoryError, LogManager
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+"""How long requests in hand may take when the broker stops."""
+
+
+class StartupError(Exception):
+    """The broker can't start: one line for a person, saying what is wrong and where."""
+
+
+class Ready(NamedTuple):
+    """A broker that serves: where, and who it is."""
+
+    host: str
+    port: int
+    node_id: int
+    cluster_id: str
+
+
+class Broker:
+    """One broker: `serve` runs it until `stop`. An `ephemeral` one's data is gone afterwards."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        ephemeral: bool = False,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.config = config
+        self._ephemeral = ephemeral
+        self._clock = clock or SystemClock()
+        self._disk = disk or ThreadedDisk(config.background_threads)
+        self._stop = trio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Has `serve` drain, flush and return; to be called in the loop's own thread."""
+        self._stop.set()
+
+    async def serve(
+        self,
+        on_ready: Callable[[Ready], None] = lambda ready: None,
+        *,
+        task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Runs the broker. Calls `on_ready`, and starts as a task, when it serves. Raises StartupError."""
+        with _directories(self.config, self._ephemeral) as directories, _bound(self.config) as server:
+            async with _Storage(self.config, directories, self._disk, self._clock, self._ephemeral) as storage:
+                await self._serve(server, storage, on_ready, task_status)
+
+    async def _serve(
+        self,
+        server: SocketServer,
+        storage: _Storage,
+        on_ready: Callable[[Ready], None],
+        task_status: trio.TaskStatus[Ready],
+    ) -> None:
+        config, clock = self.config, self._clock
+        purgatory = Purgatory()
+        replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
+        storage.replicas = replicas
+        groups = GroupCoordinator(
+            config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
+        )
+        storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
+        services = Services(
+            config=config,
+            clock=clock,
+            disk=self._disk,
+            purgatory=purgatory,
+            metadata=storage.metadata,
+            replica_manager=replicas,
+            controller=storage.controller,
+            group_coordinator=groups,
+            fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
+            producer_ids=ProducerIds(storage.store, config.node_id),
+        )
+        async with trio.open_nursery() as jobs:
+            jobs.start_soon(run_jobs, config, storage.logs, replicas, self._disk, clock)
+            async with trio.open_nursery() as coordinators:
+                await coordinators.start(groups.run)
+                await storage.controller.start(replicas, _image(config, server.ports()))
+                async with trio.open_nursery() as connections:
+                    await connections.start(server.serve, Dispatcher(services, HANDLERS))
+                    ready = Ready(_reachable(config), server.port, config.node_id, storage.metadata.image.cluster_id)
+                    task_status.started(ready)
+                    on_ready(ready)
+                    await self._stop.wait()
+                    purgatory.close()
+                    groups.close()
+                    await server.drain(DRAIN_SECONDS)
+                    connections.cancel_scope.cancel()
+                coordinators.cancel_scope.cancel()
+            jobs.cancel_scope.cancel()
+
+
+class _Storage:
+    """Metadata and logs, from lock to clean end: what is outermost in a broker's life."""
+
+    def __init__(
+        self, config: BrokerConfig, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool
+    ) -> None:
+        self._config = config
+        self._directories = directories
+        self._disk = disk
+        self._ephemeral = ephemeral
+        self.replicas: ReplicaManager | None = None
+        self.metadata = MetadataCache(config)
+        self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
+        self._clock = clock
+
+    async def __aenter__(self) -> _Storage:
+        try:
+            self.logs.lock()
+            known = self.logs.identity()
+            if known is not None and known.broker_id not in (None, self._config.node_id):
+                raise StartupError(
+                    f"the data directory {self._directories[0]} belongs to node {known.broker_id}, "
+                    f"not {self._config.node_id}: start with --node-id {known.broker_id}"
+                )
+            path = None if self._ephemeral else Path(self._directories[0], FILE_NAME)
+            self._database = await self._disk.run(Database, path)
+            self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
+            cluster_id = await self.controller.load(None if known is None else known.cluster_id)
+            self.logs.write_identity(self._config.node_id, cluster_id)
+            await self._disk.run(self.logs.open, self.metadata.log_config)
+        except (DataDirectoryError, StoreError) as error:
+            self.logs.unlock()
+            raise StartupError(str(error)) from error
+        except BaseException:
+            self.logs.unlock()
+            raise
+        found = {one.topic_partition: one.topic_id for one in self.logs}
+        for stray in self.controller.strays(found):
+            log.warning("%s belongs to no topic: its directory is set aside", stray)
+            self.logs.set_aside(stray)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await self.store.close()
+            watermarks = None if self.replicas is None else self.replicas.high_watermarks()
+            await self._disk.run(self._close, watermarks)
+
+    def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
+        self.logs.close(watermarks, sync=not self._ephemeral)
+
+
+@contextmanager
+def _directories(config: BrokerConfig, ephemeral: bool) -> Iterator[list[str]]:
+    """The data directories; an ephemeral broker's is made now and removed at the end."""
+    if not ephemeral:
+        yield list(config.log_directories)
+        return
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="pykbroker-")
+    try:
+        yield [folder]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _bound(config: BrokerConfig) -> Iterator[SocketServer]:
+    """The listeners' ports, taken before anything is loaded: one in use is known at once."""
+    server = SocketServer(config)
+    try:
+        try:
+            server.bind(config.broker_listeners)
+        except OSError as error:
+            where = ",".join(f"{one.host}:{one.port}" for one in config.broker_listeners)
+            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise StartupError(f"can't listen on {where}: {reason}") from error
+        yield server
+    finally:
+        server.close()
+
+
+def _image(config: BrokerConfig, ports: dict[str, int]) -> BrokerImage:
+    """This broker as it registers: advertised addresses, else its own with the ports that were bound."""
+    endpoints = {
+        one.name: Endpoint(one.host or "localhost", one.port or ports[one.name], one.security_protocol)
+        for one in config.advertised or config.broker_listeners
+    }
+    return BrokerImage(config.node_id, endpoints, config.broker_rack)
+
+
+def _reachable(config: BrokerConfig) -> str:
+    """The host for the ready line: where the first listener takes every address, this machine's own."""
+    return config.broker_listeners[0].host or "localhost"
+
+
+async def serve(
+    config: BrokerConfig, *, ephemeral: bool = False, on_ready: Callable[[str, int, int, str], None]
+) -> None:
+    """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
+
+    Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
+    """
+    broker = Broker(config, ephemeral=ephemeral)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_signals, broker)
+        await broker.serve(lambda ready: on_ready(*ready))
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_signals(broker: Broker) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if broker.stopping:
+                log.warning("stopped at once by a second signal; the next start recovers the logs")
+                os._exit(128 + number)
+            log.info("stopping")
+            broker.stop()
