@@ -29,7 +29,7 @@ class Codec:
         self.source: str | None = None
         # Other messages are parsed from bytes, of which slices cost less than those of a memoryview. A header stands
         # before a body that may be large.
-        self.keeps_view = self.plain.has_records or cls.key < 0
+        self.plain.keeps_view = self.plain.has_records or cls.key < 0
         self.uses = 0
         self.parse: Any = self._parse_plain
         self.build: Any = self._build_plain
@@ -52,12 +52,15 @@ class Codec:
         self._count()
         self.plain._build(message, io, None, None)
 
+    def cursor(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> Cursor:
+        """A cursor over what the compiled code expects: a view, or bytes."""
+        if self.plain.keeps_view:
+            return Cursor(memoryview(buffer), offset)
+        return Cursor(buffer if type(buffer) is bytes else bytes(buffer), offset)
+
     def decode(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:
         """The message at an offset, and the offset after it. Raises MalformedMessage."""
-        if self.keeps_view:
-            io = Cursor(memoryview(buffer), offset)
-        else:
-            io = Cursor(buffer if type(buffer) is bytes else bytes(buffer), offset)
+        io = self.cursor(buffer, offset)
         try:
             return self.parse(io, None), io.pos
         except Exception:

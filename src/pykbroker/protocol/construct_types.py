@@ -10,6 +10,7 @@ class CodeGen:
     """The source of one compiled construct."""
 
     linkedinstances: dict[int, Any]
+    keeps_view: bool  # ours: whether the code is to read from a memoryview
 
     def append(self, block: str) -> None:
         """Adds a block of lines, once."""

@@ -23,6 +23,7 @@ E = TypeVar("E")
 S = TypeVar("S", bound="Struct")
 
 UNSET: Any = object()
+_versions = cache(Versions)
 ZERO_UUID = UUID(int=0)
 """Kafka's "no id"."""
 
@@ -54,12 +55,12 @@ class Field(Generic[T]):
         tag: int | None = None,
         flexible: str | None = None,
     ) -> None:
-        self.versions = Versions(versions)
-        self.nullable = Versions(nullable)
+        self.versions = _versions(versions)
+        self.nullable = _versions(nullable)
         self.default = self.empty if default is UNSET else default
         self.ignorable = ignorable
         self.tag = tag
-        self.flexible = None if flexible is None else Versions(flexible)
+        self.flexible = None if flexible is None else _versions(flexible)
 
     @overload
     def __get__(self, instance: None, owner: Any) -> Self: ...

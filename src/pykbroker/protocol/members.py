@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykbroker.protocol.cursor import AbsentField, Cursor, Flaw, Writer, uvarint
 from pykbroker.protocol.fields import Array, Field, Nested, Uuid, same
-from pykbroker.protocol.primitives import WireType, indent, packer, read_heads
+from pykbroker.protocol.primitives import WireType, indent, read_heads, write_heads
 
 if TYPE_CHECKING:
     from pykbroker.protocol.construct_types import CodeGen
@@ -150,31 +150,23 @@ class Members(WireType):
         for name, field in self.refused.items():
             lines.append(f"if {differs(f'{obj}.{name}', field)}: raise Flaw")
         run: list[tuple[str, str]] = []
-
-        def flush(end: str = "") -> list[str]:
-            if not run:
-                return [f"write(b'{chr(92)}0')"] if end else []
-            values = ", ".join(value for value, _ in run)
-            letters = "".join(letter for _, letter in run)
-            return [f"write({packer(code, letters + end)}({values}))"]
-
         for name, subcon in self.subcons.items():
             place = f"{obj}.{name}"
             if not subcon.built_head:
-                lines += [*flush(), *subcon.build_lines(code, place)]
+                lines += [*write_heads(code, run), *subcon.build_lines(code, place)]
                 run = []
                 continue
             before, head, after = subcon.build_split(code, place)
             lines += before
             run.append((head, subcon.built_head))
             if after:
-                lines += [*flush(), *after]
+                lines += [*write_heads(code, run), *after]
                 run = []
         if not self.flexible:
-            return [*lines, *flush()]
+            return [*lines, *write_heads(code, run)]
         tagged = [f"{obj}.unknown_tags", *(differs(f"{obj}.{name}", field) for name, field, _ in self.tagged.values())]
-        there = [*flush(), f"{me}.build_tags({obj}, io)"]
-        return [*lines, f"if {' or '.join(tagged)}:", *indent(there), "else:", *indent(flush("x"))]
+        there = [*write_heads(code, run), f"{me}.build_tags({obj}, io)"]
+        return [*lines, f"if {' or '.join(tagged)}:", *indent(there), "else:", *indent(write_heads(code, run, "x"))]
 
     def _linked(self, code: CodeGen) -> str:
         """The name that compiled functions have this struct under; that of its class ends in `_cls`."""

@@ -21,6 +21,8 @@ else:
     from construct import Construct, FormatField
 
 LONGEST_TEXT = 0x7FFF
+VARINT = "V"
+"""Stands for a compact length among the letters of heads to build."""
 FEW = 17
 """Arrays of fewer numbers than this are packed by a ready-made `struct.Struct`."""
 
@@ -78,6 +80,8 @@ class WireType(Construct):
     only_head: ClassVar[bool] = False
     """Whether nothing follows the head, so that other heads may be unpacked with it."""
     has_records = False
+    keeps_view = False
+    """Whether it is parsed from a memoryview; from bytes otherwise. Set on the whole message alone."""
 
     def parse_tail(self, code: CodeGen, target: str, head: str) -> list[str]:
         """Lines that set `target`, the head having been read into `head`."""
@@ -89,7 +93,7 @@ class WireType(Construct):
 
     @property
     def built_head(self) -> str:
-        """The head's letter when built; empty where its size depends on the value."""
+        """The head's letter when built, or VARINT; empty for what writes its head itself."""
         return self.head
 
     def parse_lines(self, code: CodeGen, target: str) -> list[str]:
@@ -100,10 +104,11 @@ class WireType(Construct):
     def build_lines(self, code: CodeGen, source: str) -> list[str]:
         """Lines that write the value of an expression."""
         before, head, after = self.build_split(code, source)
-        return [*before, f"write({packer(code, self.built_head)}({head}))", *after]
+        return [*before, *write_heads(code, [(head, self.built_head)]), *after]
 
     def _emitparse(self, code: CodeGen) -> str:
         code.append(IMPORTS)
+        code.keeps_view = self.keeps_view
         name = f"parse_{code.allocateId()}"
         lines = ["buf, pos, end = io.buf, io.pos, io.end", *self.parse_lines(code, "value"), "io.pos = pos"]
         code.append("\n".join([f"def {name}(io):", *indent([*linked(code), *lines, "return value"])]))
@@ -133,6 +138,20 @@ def read_heads(code: CodeGen, heads: list[tuple[str, str]]) -> list[str]:
     size = struct.calcsize(">" + letters)
     targets = ", ".join(target for target, _ in heads)
     return [f"{targets}{',' if len(heads) == 1 else ''} = {unpacker(code, letters)}(buf, pos)", f"pos += {size}"]
+
+
+def write_heads(code: CodeGen, heads: list[tuple[str, str]], end: str = "") -> list[str]:
+    """Lines that write neighbouring heads, each the value of an expression, in one call; the last may be a varint."""
+    if not heads:
+        return [f"write({bytes(len(end))!r})"] if end else []
+    last, last_letter = heads[-1]
+    if last_letter != VARINT:
+        values = ", ".join(value for value, _ in heads)
+        return [f"write({packer(code, ''.join(letter for _, letter in heads) + end)}({values}))"]
+    if len(heads) == 1:
+        return [f"write(ONE_BYTE[{last}] if {last} < 128 else uvarint({last}))"]
+    (short,) = write_heads(code, [*heads[:-1], (last, "B")])
+    return [f"if {last} < 128: {short}", "else:", *indent([*write_heads(code, heads[:-1]), f"write(uvarint({last}))"])]
 
 
 class Fixed(FormatField, WireType):
@@ -193,8 +212,8 @@ class Counted(WireType):
 
     @property
     def built_head(self) -> str:
-        """A compact length has no fixed size."""
-        return "" if self.flexible else self.head
+        """A compact length is no number of fixed size."""
+        return VARINT if self.flexible else self.head
 
     def read_length(self, stream: Cursor) -> int:
         """The length; -1 for null, where null is allowed."""
@@ -230,32 +249,6 @@ class Counted(WireType):
         """Lines that read what is counted; `head` is the length plus the bias."""
         raise NotImplementedError
 
-    def build_lines(self, code: CodeGen, source: str) -> list[str]:
-        """Length and what it counts, where the length can't be packed together with the fields before it."""
-        if self.built_head:
-            return super().build_lines(code, source)
-        value = f"value{code.allocateId()}"
-        null = (
-            [f"write({uvarint(0) if self.flexible else self.prefix.pack(-1)!r})"] if self.nullable else ["raise Flaw"]
-        )
-        return [
-            f"{value} = {source}",
-            f"if {value} is None:",
-            *indent(null),
-            "else:",
-            *indent(self.build_counted(code, value)),
-        ]
-
-    def build_counted(self, code: CodeGen, value: str) -> list[str]:
-        """Lines that write the length and what is counted."""
-        raise NotImplementedError
-
-    def build_length(self, code: CodeGen, n: str) -> list[str]:
-        """Lines that write a length, of which `n` is an expression."""
-        if self.flexible:
-            return [f"n = {n} + 1", "write(ONE_BYTE[n] if n < 128 else uvarint(n))"]
-        return [f"write({packer(code, self.letter)}({n}))"]
-
 
 class Blob(Counted):
     """Bytes, copied."""
@@ -285,34 +278,29 @@ class Blob(Counted):
         """What follows the length."""
         stream.write(data)
 
-    decoded_code, encoded_code, write_code = "bytes({})", "memoryview({})", "write"
+    from_view, from_bytes, encoded_code, write_code = "bytes({})", "{}", "memoryview({})", "write"
 
     def parse_counted(self, code: CodeGen, target: str, head: str) -> list[str]:
         """A slice, checked against the end."""
         return [
             f"stop = pos + {head}{' - 1' if self.flexible else ''}",
             "if stop > end: raise Flaw",
-            f"{target} = {self.decoded_code.format('buf[pos:stop]')}",
+            f"{target} = {(self.from_view if code.keeps_view else self.from_bytes).format('buf[pos:stop]')}",
             "pos = stop",
         ]
 
     def build_split(self, code: CodeGen, source: str) -> tuple[list[str], str, list[str]]:
-        """The length of the bytes as head; null is length -1 and no bytes."""
+        """The length of the bytes, plus the bias, as head; null is length -1 and no bytes."""
         name = code.allocateId()
         value, data, n = f"value{name}", f"data{name}", f"n{name}"
-        null = f"{n}, {data} = -1, b''" if self.nullable else "raise Flaw"
-        there = [f"{data} = {self.encoded_code.format(value) if self.encoded_code else value}", f"{n} = len({data})"]
+        there = [f"{data} = {self.encoded_code.format(value)}", f"{n} = len({data}){' + 1' if self.flexible else ''}"]
         if self.longest:
-            there += [f"if {n} > {self.longest}: raise Flaw"]
-        before = [f"{value} = {source}", f"if {value} is None: {null}", "else:", *indent(there)]
-        return before, n, [f"if {n} > 0: {self.write_code}({data})"]
-
-    def build_counted(self, code: CodeGen, value: str) -> list[str]:
-        """The bytes after their length."""
-        lines = [f"data = {self.encoded_code.format(value)}"] if self.encoded_code else [f"data = {value}"]
-        if self.longest:
-            lines += [f"if len(data) > {self.longest}: raise Flaw"]
-        return [*lines, *self.build_length(code, "len(data)"), f"{self.write_code}(data)"]
+            there += [f"if {n} > {self.longest + self.bias}: raise Flaw"]
+        write = f"{self.write_code}({data})"
+        if not self.nullable:
+            return [f"{value} = {source}", *there], n, [write]
+        before = [f"{value} = {source}", f"if {value} is None: {n} = {self.bias - 1}", "else:", *indent(there)]
+        return before, n, [f"if {value} is not None: {write}"]
 
 
 class Text(Blob):
@@ -320,7 +308,7 @@ class Text(Blob):
 
     letter = "h"
     longest = LONGEST_TEXT
-    decoded_code, encoded_code = "str({}, 'utf-8')", "{}.encode()"
+    from_view, from_bytes, encoded_code = "str({}, 'utf-8')", "{}.decode()", "{}.encode()"
 
     def decoded(self, data: bytes | memoryview, at: int) -> str:
         """The text of some bytes."""
@@ -338,7 +326,7 @@ class RecordBytes(Blob):
     """Record batches: a slice of the frame itself; built as a piece of its own."""
 
     has_records = True
-    decoded_code, encoded_code, write_code = "{}", "", "io.write_records"
+    from_view, encoded_code, write_code = "{}", "{}", "io.write_records"
 
     def decoded(self, data: bytes | memoryview, at: int) -> bytes | memoryview:
         """The view, as it is."""
@@ -418,31 +406,35 @@ class Many(Counted):
         return "" if isinstance(self.element, Fixed) else super().built_head
 
     def build_split(self, code: CodeGen, source: str) -> tuple[list[str], str, list[str]]:
-        """The count as head; null is count -1."""
+        """The count, plus the bias, as head; null is count -1. Then a loop."""
         name = code.allocateId()
         value, element, n = f"value{name}", f"element{name}", f"n{name}"
-        null = f"{n} = -1" if self.nullable else "raise Flaw"
-        before = [f"{value} = {source}", f"if {value} is None: {null}", f"else: {n} = len({value})"]
-        loop = [f"for {element} in {value} or ():", *indent(self.element.build_lines(code, element))]
-        return before, n, loop
+        count = f"{n} = len({value}){' + 1' if self.flexible else ''}"
+        loop = [f"for {element} in {value}:", *indent(self.element.build_lines(code, element))]
+        if not self.nullable:
+            return [f"{value} = {source}", count], n, loop
+        null = f"if {value} is None: {n} = {self.bias - 1}"
+        return [f"{value} = {source}", null, f"else: {count}"], n, [f"if {value} is not None:", *indent(loop)]
 
-    def build_counted(self, code: CodeGen, value: str) -> list[str]:
-        """Count and all numbers in one call; any other element in a loop."""
-        if isinstance(self.element, Fixed):
-            letter, head = self.element.head, self.head
-            code.append(f"pack_few_{head}_{letter} = packers({head!r}, {letter!r})")
-            many = [
-                *self.build_length(code, f"len({value})"),
-                f"write(struct.pack(f'>{{len({value})}}{letter}', *{value}))",
-            ]
-            few = f"write(pack_few_{head}_{letter}[len({value})](len({value}) + {self.bias}, *{value}))"
-            return [f"if len({value}) < {FEW}: {few}", "else:", *indent(many)]
-        element = f"value{code.allocateId()}"
-        return [
-            *self.build_length(code, f"len({value})"),
-            f"for {element} in {value}:",
-            *indent(self.element.build_lines(code, element)),
+    def build_lines(self, code: CodeGen, source: str) -> list[str]:
+        """Count and all numbers in one call, where the elements are numbers."""
+        if not isinstance(self.element, Fixed):
+            return super().build_lines(code, source)
+        letter, value = self.element.head, f"value{code.allocateId()}"
+        code.append(f"pack_few_{self.head}_{letter} = packers({self.head!r}, {letter!r})")
+        few = f"write(pack_few_{self.head}_{letter}[n](n{' + 1' if self.flexible else ''}, *{value}))"
+        count = "write(uvarint(n + 1))" if self.flexible else f"write({packer(code, 'l')}(n))"
+        lines = [
+            f"n = len({value})",
+            f"if n < {FEW}: {few}",
+            "else:",
+            f"    {count}",
+            f"    write(struct.pack(f'>{{n}}{letter}', *{value}))",
         ]
+        if not self.nullable:
+            return [f"{value} = {source}", *lines]
+        null = uvarint(0) if self.flexible else self.prefix.pack(-1)
+        return [f"{value} = {source}", f"if {value} is None: write({null!r})", "else:", *indent(lines)]
 
 
 class Optional(WireType):
@@ -454,6 +446,11 @@ class Optional(WireType):
         super().__init__()
         self.struct = struct
         self.least = 1
+
+    @property
+    def built_head(self) -> str:
+        """It writes the byte itself."""
+        return ""
 
     def _parse(self, stream: Cursor, context: Any, path: Any) -> Any:
         return None if stream.take(1)[0] > 127 else self.struct._parse(stream, context, path)
