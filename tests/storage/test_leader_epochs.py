@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pykbroker.storage.checkpoints import CheckpointFormatError
+from pykbroker.storage.leader_epochs import LeaderEpochs
+
+
+def epochs(directory: Path, *entries: tuple[int, int]) -> LeaderEpochs:
+    made = LeaderEpochs(str(directory))
+    for epoch, start in entries:
+        made.assign(epoch, start)
+    return made
+
+
+def test_file(tmp_path: Path) -> None:
+    made = epochs(tmp_path, (0, 0), (2, 10))
+    made.flush()
+    assert (tmp_path / "leader-epoch-checkpoint").read_text() == "0\n2\n0 0\n2 10\n"
+    again = LeaderEpochs(str(tmp_path))
+    again.load()
+    assert again.entries == [(0, 0), (2, 10)]
+    assert again.latest == 2
+
+
+@pytest.mark.parametrize("lines", ["2 0\n1 5", "1 5\n2 5", "1 x\n2 6"])
+def test_bad_file(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "leader-epoch-checkpoint").write_text(f"0\n2\n{lines}\n")
+    with pytest.raises(CheckpointFormatError):
+        LeaderEpochs(str(tmp_path)).load()
+
+
+def test_assign(tmp_path: Path) -> None:
+    made = epochs(tmp_path, (1, 0), (1, 5), (3, 10), (2, 20))
+    assert made.entries == [(1, 0), (3, 10)]
+    made.assign(4, 5)  # entries that begin at or after a new epoch's start are gone
+    assert made.entries == [(1, 0), (4, 5)]
+    made.assign(-1, 30)
+    assert made.latest == 4
+    made.clear()
+    assert made.latest is None
+
+
+def test_end_offsets(tmp_path: Path) -> None:
+    made = epochs(tmp_path, (2, 10), (5, 20), (7, 30))
+    assert made.end_offset(7, 44) == (7, 44)
+    assert made.end_offset(8, 44) == (-1, -1)
+    assert made.end_offset(-1, 44) == (-1, -1)
+    assert made.end_offset(1, 44) == (1, 10)
+    assert made.end_offset(2, 44) == (2, 20)
+    assert made.end_offset(4, 44) == (2, 20)
+    assert made.end_offset(6, 44) == (5, 30)
+    assert LeaderEpochs(str(tmp_path)).end_offset(0, 44) == (-1, -1)
+
+
+def test_epoch_at(tmp_path: Path) -> None:
+    made = epochs(tmp_path, (2, 10), (5, 20))
+    assert [made.epoch_at(offset) for offset in (9, 10, 19, 20, 99)] == [-1, 2, 2, 5, 5]
+
+
+def test_truncation(tmp_path: Path) -> None:
+    made = epochs(tmp_path, (2, 10), (5, 20), (7, 30))
+    made.truncate_from_end(30)
+    assert made.entries == [(2, 10), (5, 20)]
+    made.truncate_from_start(15)
+    assert made.entries == [(2, 15), (5, 20)]
+    made.truncate_from_start(20)
+    assert made.entries == [(5, 20)]
+    made.truncate_from_start(1)
+    assert made.entries == [(5, 20)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), max_size=12))
+def test_both_columns_always_ascend(tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]) -> None:
+    made = epochs(tmp_path_factory.getbasetemp(), *changes)
+    for earlier, later in zip(made.entries, made.entries[1:], strict=False):
+        assert earlier[0] < later[0]
+        assert earlier[1] < later[1]
