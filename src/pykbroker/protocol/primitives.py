@@ -23,6 +23,8 @@ else:
 LONGEST_TEXT = 0x7FFF
 VARINT = "V"
 """Stands for a compact length among the letters of heads to build."""
+EXACT = 1000
+"""An array of at most so many elements that is cut off is read up to the very field where it ends."""
 FEW = 17
 """Arrays of fewer numbers than this are packed by a ready-made `struct.Struct`."""
 
@@ -356,8 +358,9 @@ class Many(Counted):
         n = self.read_length(stream)
         if n < 0:
             return None
-        if n * self.each > stream.end - stream.pos:
-            raise Flaw(f"{n} elements need {n * self.each} bytes, {stream.end - stream.pos} left", start)
+        left = stream.end - stream.pos
+        if n > left or (n > EXACT and n * self.each > left):
+            raise Flaw(f"{n} elements need {n * self.each} bytes, {left} left", start)
         values = []
         for i in range(n):
             try:
