@@ -89,7 +89,7 @@ class MemoryReplicas:
         self.log(tp).high_watermark = self.log(tp).log_end_offset
         self.purgatory.check(tp)
 
-    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:  # noqa: ASYNC109
+    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
         if not await self.purgatory.wait_until(lambda: self.log(tp).high_watermark >= offset, [tp], timeout):
             raise KafkaError(E.REQUEST_TIMED_OUT)
 
