@@ -1,0 +1,159 @@
+"""What is measured of a broker through librdkafka (confluent-kafka)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.targets import Target
+
+PARTITIONS = 4  # what the mock cluster gives a topic
+QUIET = {"log_level": 0}
+PRODUCER = QUIET | {
+    "acks": 1,
+    "linger.ms": 5,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+}
+CONSUMER = QUIET | {
+    "enable.auto.commit": False,
+    "fetch.message.max.bytes": 4_000_000,
+    "fetch.max.bytes": 64_000_000,
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 131_072,
+    "queued.min.messages": 1_000_000,
+    "check.crcs": False,
+}
+PER_CALL = 10_000
+TIMEOUT_SECONDS = 120.0
+
+
+class LostRecordsError(Exception):
+    """A run whose figures mean nothing, because the broker did not do all of the work."""
+
+
+def create_topic(target: Target) -> str:
+    """A new topic of PARTITIONS partitions, ready to be written."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient(QUIET | {"bootstrap.servers": target.bootstrap})
+    if target.topics_are_created:
+        admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(30)
+    deadline = time.monotonic() + 30
+    while True:
+        partitions = admin.list_topics(name, timeout=10).topics[name].partitions
+        if len(partitions) == PARTITIONS and all(p.leader >= 0 for p in partitions.values()):
+            return name
+        if time.monotonic() > deadline:
+            raise LostRecordsError(f"{target.name} made no topic within 30 s")
+        time.sleep(0.02)
+
+
+def delete_topic(target: Target, topic: str) -> None:
+    if target.topics_are_created:
+        admin = AdminClient(QUIET | {"bootstrap.servers": target.bootstrap})
+        admin.delete_topics([topic])[topic].result(60)
+
+
+def produce(target: Target, topic: str, size: int, count: int) -> dict[str, float]:
+    """Produce `count` records of `size` bytes with acks=1; records/s, MB/s and the broker's CPU seconds per GB."""
+    producer = Producer(PRODUCER | {"bootstrap.servers": target.bootstrap})
+    producer.list_topics(topic, timeout=10)
+    messages = [{"value": bytes(size)} for _ in range(PER_CALL)]
+    cpu, begun = target.cpu_seconds(), time.perf_counter()
+    left = count
+    while left:
+        batch = messages if left >= PER_CALL else messages[:left]
+        left -= queue(producer, topic, batch)
+    unanswered = producer.flush(TIMEOUT_SECONDS)
+    seconds = time.perf_counter() - begun
+    cpu = target.cpu_seconds() - cpu
+    if unanswered:
+        raise LostRecordsError(f"{target.name} left {unanswered} records unanswered")
+    if (stored := end_offsets(target, topic)) != count:
+        raise LostRecordsError(f"{target.name} stored {stored} of {count} records")
+    return rates(seconds, cpu, size, count)
+
+
+def queue(producer: Producer, topic: str, batch: list[dict[str, Any]]) -> int:
+    """Hand over as much of a batch as fits into the producer's queue; how many records that were."""
+    try:
+        queued = producer.produce_batch(topic, batch)
+    except BufferError:
+        queued = 0
+    if queued < len(batch):
+        producer.poll(0.01)
+        for message in batch:
+            message.pop("_error", None)
+    return int(queued)
+
+
+def rates(seconds: float, cpu: float, size: int, count: int) -> dict[str, float]:
+    gigabytes = size * count / 1e9
+    return {"records_per_s": count / seconds, "mb_per_s": gigabytes * 1e3 / seconds, "cpu_s_per_gb": cpu / gigabytes}
+
+
+def end_offsets(target: Target, topic: str) -> int:
+    consumer = Consumer(CONSUMER | {"bootstrap.servers": target.bootstrap, "group.id": "bench"})
+    total = sum(end for _, end in watermarks(consumer, topic))
+    consumer.close()
+    return total
+
+
+def watermarks(consumer: Consumer, topic: str) -> list[tuple[int, int]]:
+    partitions = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    return [consumer.get_watermark_offsets(partition, timeout=10) for partition in partitions]
+
+
+def consume(target: Target, topic: str, size: int, count: int) -> dict[str, float]:
+    """Read `count` records, from the beginning again whenever all that is there was read.
+
+    A mock cluster keeps 5 MB of a partition, so what it has is read many times over.
+    """
+    consumer = Consumer(CONSUMER | {"bootstrap.servers": target.bootstrap, "group.id": "bench"})
+    stored = sum(end - beginning for beginning, end in watermarks(consumer, topic))
+    cpu, begun = target.cpu_seconds(), time.perf_counter()
+    read = 0
+    while read < count:
+        read += read_from_beginning(consumer, topic, min(stored, count - read), begun + TIMEOUT_SECONDS)
+    seconds = time.perf_counter() - begun
+    cpu = target.cpu_seconds() - cpu
+    consumer.close()
+    return rates(seconds, cpu, size, read)
+
+
+def read_from_beginning(consumer: Consumer, topic: str, wanted: int, deadline: float) -> int:
+    """Read at least `wanted` records of all partitions."""
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+    read = 0
+    while read < wanted:
+        messages = consumer.consume(min(PER_CALL, wanted - read), 0.5)
+        if messages and messages[-1].error():
+            raise LostRecordsError(str(messages[-1].error()))
+        read += len(messages)
+        if time.perf_counter() > deadline:
+            raise LostRecordsError(f"{read} of {wanted} records within {TIMEOUT_SECONDS} s")
+    return read
+
+
+def latency(target: Target, topic: str, count: int) -> dict[str, float]:
+    """Milliseconds from produce() to the delivery report of one record of 100 bytes at a time with acks=1."""
+    config = {"acks": 1, "linger.ms": 0, "socket.nagle.disable": True, "bootstrap.servers": target.bootstrap}
+    producer = Producer(QUIET | config)
+    answered: list[KafkaError | None] = []
+    value, warm_up = bytes(100), count // 10
+    samples = []
+    for _ in range(warm_up + count):
+        answered.clear()
+        begun = time.perf_counter()
+        producer.produce(topic, value, partition=0, on_delivery=lambda error, _: answered.append(error))
+        while not answered:
+            producer.poll(1)
+        samples.append((time.perf_counter() - begun) * 1000)
+        if answered[0] is not None:
+            raise LostRecordsError(str(answered[0]))
+    measured = sorted(samples[warm_up:])
+    return {"p50_ms": measured[count // 2], "p99_ms": measured[count * 99 // 100]}
