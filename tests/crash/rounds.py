@@ -6,13 +6,18 @@ acknowledged commit is there.
 
 from __future__ import annotations
 
+import logging
 import random
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
+from pykbroker.protocol.messages.offset_commit import OffsetCommitRequest
+from pykbroker.testing.client import WireClient
 from pykbroker.testing.process import BrokerProcess
 
 TOPIC = "crash"
@@ -35,10 +40,10 @@ class Crash:
     def round(self) -> str:
         """One life under load, ended by kill -9, and the check in the next; says what it saw. Raises AssertionError."""
         before = self.acknowledged
-        with BrokerProcess(data_dir=self._folder, config=CONFIG) as broker:
+        with BrokerProcess(data_dir=self._folder, config=CONFIG, stderr=subprocess.DEVNULL) as broker:
             killer = threading.Timer(self._random.uniform(0.05, 0.6), broker.kill)
             self._load(broker, killer)
-        with BrokerProcess(data_dir=self._folder, config=CONFIG) as broker:
+        with BrokerProcess(data_dir=self._folder, config=CONFIG, stderr=subprocess.DEVNULL) as broker:
             seen = self._check(broker.bootstrap_servers)
             broker.kill()
         return f"{self.acknowledged - before} records acknowledged, {seen} there, commit at {self._committed}"
@@ -54,10 +59,9 @@ class Crash:
                 "logger": _silent(),
             }
         )
-        consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": GROUP, "logger": _silent()})
         producer.list_topics(TOPIC, timeout=10)
         killer.start()
-        committing = threading.Thread(target=self._commit, args=(consumer, killer))
+        committing = threading.Thread(target=self._commit, args=(broker,))
         committing.start()
         payload = b"x" * self._random.choice((10, 100, 1000, 5000))
         while killer.is_alive():
@@ -72,17 +76,22 @@ class Crash:
         committing.join()
         producer.purge()
         producer.flush(5)
-        consumer.close()
 
-    def _commit(self, consumer: Consumer, killer: threading.Timer) -> None:
-        while killer.is_alive():
-            wanted = self._committed + 1
+    def _commit(self, broker: BrokerProcess) -> None:
+        """Commits one offset after the other until the broker is gone; what it acknowledged is a promise."""
+        partition = OffsetCommitRequest.Topic.Partition
+        with WireClient(broker.host, broker.port) as client:
             try:
-                consumer.commit(offsets=[TopicPartition(TOPIC, 0, wanted)], asynchronous=False)
-            except Exception:  # The broker is being killed: no promise was made.
-                time.sleep(0)
-            else:
-                self._committed = wanted
+                while client.request(FindCoordinatorRequest(key=GROUP), 2).error_code:
+                    pass
+                while True:
+                    wanted = self._committed + 1
+                    topic = OffsetCommitRequest.Topic(name=TOPIC, partitions=[partition(committed_offset=wanted)])
+                    answer = client.request(OffsetCommitRequest(group_id=GROUP, topics=[topic]), 7)
+                    if answer.topics[0].partitions[0].error_code == 0:
+                        self._committed = wanted
+            except ConnectionError:
+                return
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -136,9 +145,7 @@ class Crash:
         return high - low
 
 
-def _silent():  # type: ignore[no-untyped-def]
-    import logging
-
+def _silent() -> logging.Logger:
     logger = logging.getLogger("librdkafka")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
