@@ -86,8 +86,6 @@ class LogConfig(TopicKeys):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LogConfig) and self.__dict__ == other.__dict__
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         changed = [f"{name}={value!r}" for name, value in self.__dict__.items() if value != _DEFAULTS[name]]
         return f"LogConfig({', '.join(changed)})"
