@@ -82,6 +82,10 @@ class _Loader:
             for segment in segments:
                 segment.delete()
             segments = []
+            self.epochs.clear()
+            self.producers.clear(start)
+            for snapshot in self.producers.snapshots.copy():
+                self.producers.delete_snapshot(snapshot)
         if not segments:
             segment = LogSegment(self.directory, start)
             segment.create(self.now_ms)

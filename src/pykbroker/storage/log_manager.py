@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LOCK_FILE = ".lock"
 CLEAN_SHUTDOWN_FILE = ".kafka_cleanshutdown"
 DELETE_SUFFIX = "-delete"
+STRAY_SUFFIX = "-stray"
 _MAX_NAME = 255
 _PARTITION = re.compile(r"(.+)-(\d+)")
 _MARKED = re.compile(r".*\.[0-9a-f]{32}-(delete|future|stray)")
@@ -309,13 +310,17 @@ class LogManager:
             counts[home.path] += 1
         return min(self._dirs, key=lambda directory: counts[directory.path])
 
-    def detach(self, topic_partition: TopicPartition) -> UnifiedLog | None:
+    def set_aside(self, topic_partition: TopicPartition) -> None:
+        """Gives a log up that belongs to no topic: its directory stays, with a name that marks it (KAFKA-15355)."""
+        self.detach(topic_partition, STRAY_SUFFIX)
+
+    def detach(self, topic_partition: TopicPartition, mark: str = DELETE_SUFFIX) -> UnifiedLog | None:
         """The first half of `delete`, quick: the log is nobody's and its directory has a name that marks it."""
         log = self._logs.pop(topic_partition, None)
         if log is None:
             return None
         home = self._homes.pop(topic_partition)
-        suffix = f".{os.urandom(16).hex()}{DELETE_SUFFIX}"
+        suffix = f".{os.urandom(16).hex()}{mark}"
         log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
         self._forget(home, topic_partition)
         return log
