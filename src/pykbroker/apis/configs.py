@@ -48,7 +48,11 @@ def _describe(
         result.error_code, result.error_message = error.code, error.message
         return result
     keys = resource.configuration_keys
-    result.configs = [_config(entry, request.include_synonyms) for entry in entries if not keys or entry.name in keys]
+    for entry in entries:
+        if not keys or entry.name in keys:
+            config = _config(entry, request.include_synonyms)
+            config.is_default = context.api_version == 0 and entry.source == DEFAULT
+            result.configs.append(config)
     return result
 
 
@@ -61,7 +65,6 @@ def _config(entry: ConfigEntry, include_synonyms: bool) -> Result.Config:
         name=entry.name,
         value=entry.value,
         read_only=entry.read_only,
-        is_default=entry.source == DEFAULT,
         config_source=entry.source,
         is_sensitive=entry.sensitive,
         synonyms=synonyms,

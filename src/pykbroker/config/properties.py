@@ -62,7 +62,10 @@ def _unescape(text: str) -> str:
             char = text[at]
             at += 1
             if char == "u":
-                char = chr(int(text[at : at + 4], 16))
+                digits = text[at : at + 4]
+                if len(digits) < 4:
+                    raise ValueError(f"invalid literal: {digits!r}")
+                char = chr(int(digits, 16))
                 at += 4
             else:
                 char = _ESCAPES.get(char, char)
