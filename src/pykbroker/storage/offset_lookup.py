@@ -64,7 +64,7 @@ def with_largest_timestamp(log: UnifiedLog, upper_bound: int) -> TimestampOffset
         if segment.base_offset >= upper_bound:
             break
         largest = segment.max_timestamp
-        if segment.max_timestamp_offset >= upper_bound or segment.max_timestamp_offset < log.log_start_offset:
+        if segment.max_timestamp_offset >= upper_bound or segment.base_offset < log.log_start_offset:
             largest = _largest_visible(log, segment, upper_bound)
         if largest >= 0 and (best is None or largest > best[0]):
             best = largest, segment
