@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from pykbroker.protocol.codec import Codec
 from pykbroker.protocol.cursor import Writer
 from pykbroker.protocol.errors import MalformedMessage, UnsupportedRequest
 from pykbroker.protocol.header import (
@@ -21,6 +22,7 @@ from pykbroker.protocol.message import Message, Piece
 from pykbroker.protocol.messages import message_classes
 
 _START = struct.Struct(">hhi")
+_request_headers: dict[tuple[int, int], Codec] = {}
 _SIZE = struct.Struct(">i")
 _PLAIN_HEADER = struct.Struct(">i")
 _TAGGED_HEADER = struct.Struct(">ix")
@@ -34,6 +36,12 @@ def parse_request_header(frame: bytes | bytearray | memoryview) -> tuple[Request
     if len(frame) < _START.size:
         raise MalformedMessage(f"request header: needs {_START.size} bytes, {len(frame)} left")
     key, version, correlation_id = _START.unpack_from(frame)
+    codec = _request_headers.get((key, version)) or _request_header(key, version, correlation_id)
+    return codec.decode(frame)
+
+
+def _request_header(key: int, version: int, correlation_id: int) -> Codec:
+    """The header's codec, kept for the next request; unknown keys and versions are never kept."""
     try:
         known = message_classes(key)[0].versions
     except ValueError:
@@ -41,7 +49,8 @@ def parse_request_header(frame: bytes | bytearray | memoryview) -> tuple[Request
     if version not in known:
         reason = f"API key {key} has versions {known}, not {version}"
         raise UnsupportedRequest(key, version, correlation_id, reason)
-    return RequestHeader.decode_from(frame, request_header_version(key, version))
+    found = _request_headers[key, version] = RequestHeader.codec(request_header_version(key, version))
+    return found
 
 
 def decode_request(frame: bytes | bytearray | memoryview) -> tuple[RequestHeader, Message]:

@@ -13,7 +13,7 @@ from pykbroker.protocol.fields import SizedSlice
 ONE_BYTE = [bytes([n]) for n in range(256)]
 
 
-class Flaw(Exception):  # noqa: N818 - becomes MalformedMessage or UnbuildableMessage before it leaves the package
+class Flaw(Exception):
     """What is wrong, at which byte, and (as it passes through the structs) in which field."""
 
     def __init__(self, reason: str = "", at: int = -1) -> None:

@@ -203,7 +203,7 @@ class KafkaError(Exception):
         return self.code.name if self.message is None else f"{self.code.name}: {self.message}"
 
 
-class MalformedMessage(Exception):  # noqa: N818 - "malformed message" is what a log line says
+class MalformedMessage(Exception):
     """Bytes that aren't the message they should be; the text names the field and the byte where it shows."""
 
 
@@ -217,7 +217,7 @@ class UnsupportedRequest(MalformedMessage):
         self.correlation_id = correlation_id
 
 
-class UnbuildableMessage(ValueError):  # noqa: N818
+class UnbuildableMessage(ValueError):
     """A value that its field can't carry in this version: the caller's mistake, never the peer's."""
 
 

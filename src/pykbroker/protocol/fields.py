@@ -7,7 +7,6 @@ value's type; in the object a plain slot stands in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 from uuid import UUID
@@ -389,7 +388,7 @@ class Nested(Field[T]):
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality of two field values, in which a tuple equals a list, and a view or bytearray the bytes that it shows."""
-    if isinstance(one, Sequence) and isinstance(other, Sequence) and not isinstance(one, (str, bytes)):
-        return list(one) == list(other)
+    """Equality of two field values, in which a tuple equals a list; a view equals the bytes that it shows anyway."""
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        return isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and list(one) == list(other)
     return bool(one == other)

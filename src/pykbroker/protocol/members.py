@@ -119,10 +119,7 @@ class Members(WireType):
     def parse_lines(self, code: CodeGen, target: str) -> list[str]:
         """Flat lines: a run of heads at a time, then what each counts."""
         obj, me = f"obj{code.allocateId()}", self._linked(code)
-        lines = [f"{target} = {obj} = new({me}_cls)"]
-        for name, field in self.absent.items():
-            lines.append(f"{obj}.{name} = {_fresh(field, f'{me}.absent[{name!r}]')}")
-        lines.append(f"{obj}.unknown_tags = ()")
+        lines = self._new_lines(code, f"{target} = {obj}", obj, self.absent)
         heads: list[tuple[str, str]] = []
         later: list[str] = []
         for name, subcon in self.subcons.items():
@@ -141,6 +138,19 @@ class Members(WireType):
             heads.append(("tags", "B"))
             later.append(f"if tags: pos = {me}.parse_tags_at({obj}, io, pos - 1)")
         return [*lines, *read_heads(code, heads), *later]
+
+    def _new_lines(self, code: CodeGen, targets: str, obj: str, absent: dict[str, Field[Any]]) -> list[str]:
+        """Lines that make an object with the defaults of some of its fields."""
+        me = self._linked(code)
+        lines = [f"{targets} = new({me}_cls)", f"{obj}.unknown_tags = ()"]
+        for name, field in absent.items():
+            tagged = next((wire for tagged_name, _, wire in self.tagged.values() if tagged_name == name), None)
+            if isinstance(tagged, Members):
+                inner = f"obj{code.allocateId()}"
+                lines += tagged._new_lines(code, f"{obj}.{name} = {inner}", inner, tagged.cls.fields)
+            else:
+                lines.append(f"{obj}.{name} = {_fresh(field, f'{me}.cls.fields[{name!r}]')}")
+        return lines
 
     def build_lines(self, code: CodeGen, source: str) -> list[str]:
         """Flat lines: what each field must not be or becomes, a run of heads at a time, then what each counts."""
