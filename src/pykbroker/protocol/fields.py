@@ -250,9 +250,13 @@ class Bytes(Field[T]):
 
 
 class Records(Field[memoryview | None]):
-    """Record batches: a part of the frame itself when decoded; bytes or a slice of a file when encoded."""
+    """Record batches: a part of the frame itself when decoded; bytes or a slice of a file when encoded.
+
+    Empty by default, unlike Kafka: librdkafka refuses a Fetch response with null records.
+    """
 
     __slots__ = ()
+    empty = b""
 
     def __set__(self, instance: object, value: bytes | bytearray | memoryview | SizedSlice | None) -> None: ...
 
