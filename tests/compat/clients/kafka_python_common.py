@@ -16,8 +16,9 @@ TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
 
 
 class KafkaPythonConsumer(Consumer):
-    def __init__(self, config: dict[str, Any], on_revoke: Any = None) -> None:
+    def __init__(self, config: dict[str, Any], on_revoke: Any = None, least_poll: float = 0.0) -> None:
         self._consumer = kafka.KafkaConsumer(**config)
+        self._least_poll = least_poll
         self._on_revoke = on_revoke
 
     def subscribe(self, topics: Iterable[str]) -> None:
@@ -36,7 +37,7 @@ class KafkaPythonConsumer(Consumer):
         return {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     def poll(self, seconds: float) -> list[Message]:
-        records = self._consumer.poll(timeout_ms=round(seconds * 1000)).values()
+        records = self._consumer.poll(timeout_ms=round(max(seconds, self._least_poll) * 1000)).values()
         return [self._message(record) for partition in records for record in partition]
 
     def _message(self, record: Any) -> Message:
