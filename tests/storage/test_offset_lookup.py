@@ -108,7 +108,7 @@ def test_offsets_before_for_old_clients(log: UnifiedLog) -> None:
     assert log.legacy_offsets_before(-2, 9) == [3]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 @given(
     appends=st.lists(st.tuples(st.lists(st.integers(0, 50), min_size=1, max_size=4), st.booleans()), max_size=12),
     interval=st.sampled_from([0, 100, 4096]),

@@ -21,6 +21,7 @@ from pykbroker.storage.log_segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
+    MAX_RELATIVE_OFFSET,
     TIME_INDEX_SUFFIX,
     TXN_INDEX_SUFFIX,
     LogSegment,
@@ -169,6 +170,10 @@ class _Loader:
         """
         self._producers_before(segments, segment)
         interval = self.config.index_interval_bytes
+        limit = segment.base_offset + MAX_RELATIVE_OFFSET + 1
+        for later in segments:
+            if later.base_offset > segment.base_offset:
+                limit = min(limit, later.base_offset)
         segment.start_rebuild()
         following = segment.base_offset
         end = 0
@@ -176,7 +181,7 @@ class _Loader:
             for position, batch in segment.read_batches(0):
                 if check:
                     batch.check_crc()
-                if batch.base_offset < following or batch.last_offset < batch.base_offset:
+                if not following <= batch.base_offset <= batch.last_offset < limit:
                     raise CorruptBatch(f"{batch!r} where offset {following} was expected")
                 completed = self.producers.appended(batch)
                 segment.indexed(position, batch.size, batch.last_offset, batch.max_timestamp, interval)
