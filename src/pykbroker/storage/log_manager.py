@@ -52,11 +52,11 @@ class DataDirectoryError(Exception):
     """A data directory that can't be used; the message names it and says why."""
 
 
-class LockedDirectory(DataDirectoryError):  # noqa: N818
+class LockedDirectory(DataDirectoryError):
     """Another broker holds the directory."""
 
 
-class InconsistentDirectory(DataDirectoryError):  # noqa: N818
+class InconsistentDirectory(DataDirectoryError):
     """The directory is another broker's, another cluster's, or two directories contradict each other."""
 
 

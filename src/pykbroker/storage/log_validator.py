@@ -37,7 +37,7 @@ _FIRST_PRODUCE_OF_MAGIC_2 = 3
 _FIRST_PRODUCE_OF_ZSTD = 7
 
 
-class InvalidRecords(KafkaError):  # noqa: N818
+class InvalidRecords(KafkaError):
     """Records of a batch that are refused; the whole batch is. `record_errors`: (index in the batch, why)."""
 
     def __init__(self, code: ErrorCode, message: str, record_errors: list[tuple[int, str]]) -> None:

@@ -96,7 +96,7 @@ class CompletedTransaction(NamedTuple):
     aborted: bool
 
 
-class CorruptSnapshot(Exception):  # noqa: N818
+class CorruptSnapshot(Exception):
     """A snapshot that can't be read; an older one and the log take its place."""
 
 

@@ -50,7 +50,7 @@ _LEGACY_V1 = struct.Struct(">qiIbbq")
 _LEGACY_V0 = struct.Struct(">qiIbb")
 
 
-class CorruptBatch(KafkaError):  # noqa: N818
+class CorruptBatch(KafkaError):
     """Bytes that are no batch: a length that can't be, an unknown magic, a wrong checksum."""
 
     def __init__(self, message: str) -> None:
