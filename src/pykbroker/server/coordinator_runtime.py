@@ -513,10 +513,15 @@ class GroupCoordinator:
 
     async def topics_deleted(self, topics: Collection[str]) -> None:
         """Topics are gone: so are their offsets, in every group whose coordinator is here."""
-        for hosted in list(self._runtime.hosted(loading=True)):
+        for hosted in self._runtime.hosted(loading=True):
             try:
-                await hosted.loaded.wait()
-                await self._runtime.ask(hosted, lambda shard, now: shard.delete_topics(topics), offsets=True)
+                if not await self._runtime.wait_loaded(hosted.tp.partition):
+                    raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+                await self._runtime.ask(
+                    self._runtime.find(hosted.tp.partition),
+                    lambda shard, now: shard.delete_topics(topics),
+                    offsets=True,
+                )
             except KafkaError as error:
                 log.warning("can't remove the offsets of deleted topics from %s: %s", hosted.tp, error)
 
