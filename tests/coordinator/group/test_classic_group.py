@@ -137,6 +137,15 @@ def test_the_leader_or_news_make_a_stable_group_rebalance(talk: Any, who: int, p
     assert talk.join(ids[1 - who]).generation_id == generation + 1
 
 
+def test_a_member_that_rejoins_after_a_load_makes_the_group_rebalance(talk: Any) -> None:
+    generation, (leader, follower) = talk.stable(b"1", b"2")
+    talk.shard = talk.restarted()
+    talk.take(talk.shard.loaded(talk.now))
+    assert talk.heartbeat(leader, generation) == talk.heartbeat(follower, generation) == E.NONE
+    assert isinstance(talk.join(follower), Parked)
+    assert talk.heartbeat(leader, generation) == E.REBALANCE_IN_PROGRESS
+
+
 def test_while_the_leader_assigns_an_unchanged_member_gets_the_same_answer_again(talk: Any) -> None:
     member_id = talk.known()
     first = talk.join(member_id)

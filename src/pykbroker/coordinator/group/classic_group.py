@@ -8,16 +8,17 @@ Rules: Apache Kafka's group coordinator; KIP-62 (timeouts), 134 (initial delay),
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import Enum
 
 from pykbroker.coordinator.group.member import (
     ClassicMember,
     GroupConfig,
     Joiner,
+    all_support,
     join_error,
     protocols_of,
     rebalance_timeout_ms,
+    select_protocol,
 )
 from pykbroker.coordinator.group.records import StoredGroup, StoredMember, group_record
 from pykbroker.coordinator.result import NEVER, Draft, Now, Parked
@@ -290,12 +291,11 @@ class ClassicGroup:
         if self.state is EMPTY:
             fits = bool(request.protocol_type) and bool(names)
         else:
-            fits = request.protocol_type == self.protocol_type and any(map(self._all_support, names))
+            fits = request.protocol_type == self.protocol_type and any(
+                all_support(self.members, name) for name in names
+            )
         if not fits:
             raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
-
-    def _all_support(self, protocol: str) -> bool:
-        return all(member.supports(protocol) for member in self.members.values())
 
     def _known(self, member_id: str, instance_id: str | None) -> ClassicMember:
         """The member, or the error of one that isn't, or whose instance id another has taken over."""
@@ -346,9 +346,10 @@ class ClassicGroup:
         self, member: ClassicMember, request: JoinGroupRequest, now: Now, draft: Draft
     ) -> JoinGroupResponse | Parked:
         # In CompletingRebalance the first answer may have been lost. In Stable only the leader may ask for a rebalance
-        # without news of its own, because it alone sees the topics change.
+        # without news of its own, because it alone sees the topics change. A member that joins after a load was in the
+        # middle of a rebalance of which no record is left; Kafka may give it the old generation, and strand partitions.
         current = self.state is COMPLETING or (self.state is STABLE and member.member_id != self.leader)
-        if current and member.protocols == protocols_of(request):
+        if current and not member.is_restored and member.protocols == protocols_of(request):
             self._touch(member, now)
             return self._joined(member)
         parked = self._update(member, request, now, draft)
@@ -379,7 +380,7 @@ class ClassicGroup:
         if self.leader == old_id:
             self.leader = member_id
         parked = self._update(member, request, now, draft)
-        if self.state is not STABLE or self._select_protocol() != self.protocol:
+        if self.state is not STABLE or select_protocol(self.members) != self.protocol:
             # A member id that the leader may be assigning to has gone: CompletingRebalance has to start over.
             self._rebalance_or_complete(now, draft)
             return parked
@@ -395,6 +396,7 @@ class ClassicGroup:
         return answer
 
     def _update(self, member: ClassicMember, request: JoinGroupRequest, now: Now, draft: Draft) -> Parked:
+        member.is_restored = False
         member.protocols = protocols_of(request)
         member.rebalance_timeout_ms = rebalance_timeout_ms(request)
         member.session_timeout_ms = request.session_timeout_ms
@@ -496,7 +498,7 @@ class ClassicGroup:
             self._transition(EMPTY)
             draft.records.append(group_record(self.group_id, self.stored(now)))
             return
-        self.protocol = self._select_protocol()
+        self.protocol = select_protocol(self.members)
         self._transition(COMPLETING)
         for member in self.members.values():
             parked, member.waiting_join = member.waiting_join, None
@@ -515,13 +517,6 @@ class ClassicGroup:
         joined = next((m.member_id for m in self.members.values() if m.waiting_join is not None), None)
         self.leader = joined or self.leader
         return joined is not None
-
-    def _select_protocol(self) -> str | None:
-        """The protocol with most votes among those that all members know; the earlier vote breaks a tie."""
-        first = next(iter(self.members.values()))
-        candidates = [name for name, _ in first.protocols if self._all_support(name)]
-        votes = Counter(filter(None, (member.vote(candidates) for member in self.members.values())))
-        return max(votes, key=lambda name: votes[name], default=None)
 
     def _assign(self, request: SyncGroupRequest, leader: ClassicMember, now: Now, draft: Draft) -> SyncGroupResponse:
         """The assignment is written, and then answered to all who wait; a member left out has an empty one."""

@@ -5,7 +5,8 @@ It holds state alone; `classic_group.py` has the rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +55,8 @@ class ClassicMember:
     assignment: bytes = b""
     is_new: bool = True
     """It hasn't been in a generation yet: nobody but its waiting JoinGroup may know its id."""
+    is_restored: bool = False
+    """It stands in a loaded record and hasn't joined since: what became of a rebalance then under way isn't known."""
     waiting_join: Parked | None = None
     waiting_sync: Parked | None = None
     deadline: float = NEVER
@@ -94,6 +97,19 @@ def protocols_of(request: JoinGroupRequest) -> Protocols:
 def rebalance_timeout_ms(request: JoinGroupRequest) -> int:
     """JoinGroup 0 has none of its own: the session's serves."""
     return request.session_timeout_ms if request.rebalance_timeout_ms < 0 else request.rebalance_timeout_ms
+
+
+def all_support(members: Mapping[str, ClassicMember], protocol: str) -> bool:
+    """Whether every member knows this protocol."""
+    return all(member.supports(protocol) for member in members.values())
+
+
+def select_protocol(members: Mapping[str, ClassicMember]) -> str | None:
+    """The protocol with most votes among those that all members know; the earlier vote breaks a tie."""
+    first = next(iter(members.values()))
+    candidates = [name for name, _ in first.protocols if all_support(members, name)]
+    votes = Counter(filter(None, (member.vote(candidates) for member in members.values())))
+    return max(votes, key=lambda name: votes[name], default=None)
 
 
 def join_error(code: ErrorCode, member_id: str) -> JoinGroupResponse:

@@ -74,6 +74,7 @@ class StoredMember(NamedTuple):
             ((protocol or "", self.subscription),),
             self.assignment,
             is_new=False,
+            is_restored=True,
         )
 
 
