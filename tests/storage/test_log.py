@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -492,3 +493,35 @@ def test_a_topic_id_is_given_once(logs: Any) -> None:
     log.set_topic_id(UUID(int=5))
     assert code_of(lambda: log.set_topic_id(UUID(int=6))) is ErrorCode.INCONSISTENT_TOPIC_ID
     assert "partition.metadata" in names(log)
+
+
+def test_a_transaction_below_the_log_start_pins_no_more_than_that(logs: Any) -> None:
+    log = logs.create()
+    write_transaction(log, 1, 0, None)
+    log.append_as_leader(build_batch([(None, b"x")] * 4), 0, NOW)
+    log.raise_log_start(3)
+    assert log.first_unstable_offset == 3
+    assert log.last_stable_offset(5) == 3
+    assert log.last_stable_offset(2) == 2
+
+
+def test_only_the_segment_that_is_written_keeps_its_file_open(logs: Any, append: Append, read_all: Append) -> None:
+    def open_logs() -> list[str]:
+        descriptors = Path("/proc/self/fd")
+        names = [os.readlink(link) for link in descriptors.iterdir() if os.path.lexists(link)]
+        return [name for name in names if str(logs.directory) in name]
+
+    log = logs.create()
+    for _ in range(5):
+        append(log, b"x")
+        log.roll(NOW)
+    append(log, b"x")
+    log.flush(NOW)
+    assert open_logs() == [str(logs.path(5))]
+    assert len(read_all(log)) == 6
+    log.offset_for_timestamp(NOW + 1, 6)
+    log.offset_for_timestamp(NOW, 6)
+    assert len(open_logs()) <= 2
+    log.flush(NOW)
+    log = logs.reopen(log, clean=False)
+    assert [name for name in open_logs() if not name.endswith("deleted)")] == []

@@ -157,11 +157,13 @@ class UnifiedLog:
     @property
     def first_unstable_offset(self) -> int | None:
         """Where the oldest open transaction began; None when none is open. See `last_stable_offset`."""
-        return self.producers.first_ongoing_offset
+        first = self.producers.first_ongoing_offset
+        return None if first is None else max(first, self.log_start_offset)
 
     def last_stable_offset(self, high_watermark: int) -> int:
         """The end of what read_committed readers see: below it every transaction is decided, its marker replicated."""
-        return self.producers.last_stable_offset(high_watermark)
+        stable = self.producers.last_stable_offset(high_watermark)
+        return stable if stable > self.log_start_offset else min(self.log_start_offset, high_watermark)
 
     def active_producers(self) -> list[ProducerEntry]:
         """The producers whose sequences are remembered."""
@@ -350,7 +352,10 @@ class UnifiedLog:
             if stop <= position or (size > max_bytes and not min_one_message):
                 break
             length = min(stop - position, max(max_bytes, size))
-            return LogRead(segment.slice(position, length), offset, self.log_start_offset, end)
+            records = segment.slice(position, length)
+            if place < len(bases):
+                segment.let_go()
+            return LogRead(records, offset, self.log_start_offset, end)
         return LogRead(None, offset, self.log_start_offset, end)
 
     def segments_from(self, offset: int) -> list[LogSegment]:
@@ -438,13 +443,14 @@ class UnifiedLog:
     def restore_producers(self) -> None:
         """Producer state from the newest snapshot below the log's end and the batches after it."""
         producers = self.producers
-        producers.load(self.log_start_offset, self.log_end_offset)
+        producers.load(self._bases[0], self.log_end_offset)
         start = producers.end_offset
         if start < self.log_end_offset:
             for segment in self.segments_from(start):
                 position = segment.end_position(start)
                 for _, batch in segment.read_batches(position):
                     producers.appended(batch)
+                segment.let_go()
         producers.end_offset = self.log_end_offset
 
     # -- durability --------------------------------------------------------------------------------------------
@@ -472,6 +478,8 @@ class UnifiedLog:
         self._rolled = False
         for segment in self.segments_from(point):
             segment.flush()
+            if segment is not self.segments[-1]:
+                segment.let_go()
         for snapshot in self.producers.snapshots:
             if snapshot >= point:
                 sync_path(self.producers.snapshot_path(snapshot))
@@ -500,7 +508,8 @@ class UnifiedLog:
     def _release(self) -> None:
         self.closed = True
         for segment in self.segments:
-            segment.release(close=True)
+            segment.release()
+            segment.let_go()
 
     def rename_for_deletion(self, directory: str) -> None:
         """Its directory becomes `directory`; nothing is appended or flushed any more. Quick."""

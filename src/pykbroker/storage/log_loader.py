@@ -106,11 +106,12 @@ class _Loader:
             log_end_offset=end,
             recovery_point=end if clean else min(recovery_point, end),
         )
-        for segment in segments[:-1]:
-            segment.release(close=True)
         self._drop_stray_snapshots(segments, end)
         if not self.replayed or self.producers.end_offset != end:
             log.restore_producers()
+        for segment in segments:
+            segment.release()
+            segment.let_go()
         return log
 
     def _open_segments(self, names: set[str]) -> list[LogSegment]:

@@ -108,12 +108,14 @@ class LogSegment:
             self._file = LogFile(self.path)
         return self._file
 
-    def release(self, *, close: bool = False) -> None:
-        """After a roll: indexes leave memory. `close`: the file too, once no slice uses it."""
+    def release(self) -> None:
+        """After a roll: indexes leave memory."""
         self.index.release()
         self.time_index.release()
-        if close:
-            self._file = None
+
+    def let_go(self) -> None:
+        """Closes the file as soon as no slice of it is being sent; it is opened again when it is needed."""
+        self._file = None
 
     def moved(self, directory: str) -> None:
         """Its directory was renamed."""
@@ -161,7 +163,8 @@ class LogSegment:
 
     def _cut_file(self, size: int) -> None:
         try:
-            os.ftruncate(self.file.fd, size)
+            file = self.file
+            os.ftruncate(file.fd, size)
         except OSError:
             pass  # recovery cuts what is left; the directory is about to go offline
 
@@ -215,7 +218,8 @@ class LogSegment:
             return self._scan_for(offset, 0)  # the index was a bad hint
 
     def _scan_for(self, offset: int, position: int) -> Located | None:
-        fd = self.file.fd
+        file = self.file  # a local reference keeps the descriptor from being closed meanwhile
+        fd = file.fd
         unpack = _SCAN.unpack_from
         end = self.size
         while position + MIN_SCAN <= end:
@@ -251,7 +255,8 @@ class LogSegment:
 
         Raises CorruptBatch where the file holds no batch.
         """
-        fd = self.file.fd
+        file = self.file  # a local reference keeps the descriptor from being closed meanwhile
+        fd = file.fd
         while position + MIN_SCAN <= self.size:
             chunk = memoryview(os.pread(fd, _HEADERS_AT_ONCE, position))
             at = 0
@@ -270,7 +275,8 @@ class LogSegment:
 
         Raises CorruptBatch at a length or magic that can't be; checks no checksum.
         """
-        fd = self.file.fd
+        file = self.file  # a local reference keeps the descriptor from being closed meanwhile
+        fd = file.fd
         stop = self.size if end is None else end
         wanted = _BATCHES_AT_ONCE
         while stop - position >= MIN_SCAN:
@@ -293,7 +299,8 @@ class LogSegment:
 
     def read_batch(self, position: int, size: int) -> RecordBatch:
         """The batch at a position."""
-        return RecordBatch(memoryview(os.pread(self.file.fd, size, position)))
+        file = self.file
+        return RecordBatch(memoryview(os.pread(file.fd, size, position)))
 
     # -- cutting and rebuilding --------------------------------------------------------------------------------
 
@@ -309,7 +316,8 @@ class LogSegment:
 
     def cut(self, position: int) -> None:
         """Drops the bytes from a position on, nothing else."""
-        os.ftruncate(self.file.fd, position)
+        file = self.file
+        os.ftruncate(file.fd, position)
         self.size = position
 
     def _cut_indexes(self, relative_offset: int) -> None:

@@ -41,6 +41,8 @@ def first_at_or_after(log: UnifiedLog, timestamp: int, upper_bound: int) -> Time
             for record in batch.records():
                 if record.timestamp >= timestamp and record.offset >= log.log_start_offset:
                     return _found(batch, record) if record.offset < upper_bound else None
+        if segment is not log.segments[-1]:
+            segment.let_go()
     return None
 
 
