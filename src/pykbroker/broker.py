@@ -57,6 +57,7 @@ class Ready(NamedTuple):
     port: int
     node_id: int
     cluster_id: str
+    data_dir: str
 
 
 class Broker:
@@ -75,6 +76,7 @@ class Broker:
         self._clock = clock or SystemClock()
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
+        self.directories: Sequence[str] = ()
 
     @property
     def stopping(self) -> bool:
@@ -85,6 +87,13 @@ class Broker:
         """Has `serve` drain, flush and return; to be called in the loop's own thread."""
         self._stop.set()
 
+    def abandon(self) -> None:
+        """What is left to do before the process ends at once: an ephemeral broker's folder still has to go."""
+        log.warning("stopped at once by a second signal")
+        if self._ephemeral:
+            for directory in self.directories:
+                shutil.rmtree(directory, ignore_errors=True)
+
     async def serve(
         self,
         on_ready: Callable[[Ready], None] = lambda ready: None,
@@ -93,6 +102,7 @@ class Broker:
     ) -> None:
         """Runs the broker. Calls `on_ready`, and starts as a task, when it serves. Raises StartupError."""
         with _directories(self.config, self._ephemeral) as directories, _bound(self.config) as server:
+            self.directories = directories
             async with _Storage(self.config, directories, self._disk, self._clock, self._ephemeral) as storage:
                 await self._serve(server, storage, on_ready, task_status)
 
@@ -130,7 +140,13 @@ class Broker:
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
-                    ready = Ready(_reachable(config), server.port, config.node_id, storage.metadata.image.cluster_id)
+                    ready = Ready(
+                        _reachable(config),
+                        server.port,
+                        config.node_id,
+                        storage.metadata.image.cluster_id,
+                        storage.directories[0],
+                    )
                     task_status.started(ready)
                     on_ready(ready)
                     await self._stop.wait()
@@ -149,7 +165,7 @@ class _Storage:
         self, config: BrokerConfig, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool
     ) -> None:
         self._config = config
-        self._directories = directories
+        self.directories = directories
         self._disk = disk
         self._ephemeral = ephemeral
         self.replicas: ReplicaManager | None = None
@@ -163,10 +179,10 @@ class _Storage:
             known = self.logs.identity()
             if known is not None and known.broker_id not in (None, self._config.node_id):
                 raise StartupError(
-                    f"the data directory {self._directories[0]} belongs to node {known.broker_id}, "
+                    f"the data directory {self.directories[0]} belongs to node {known.broker_id}, "
                     f"not {self._config.node_id}: start with --node-id {known.broker_id}"
                 )
-            path = None if self._ephemeral else Path(self._directories[0], FILE_NAME)
+            path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
             self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
@@ -240,6 +256,15 @@ def _reachable(config: BrokerConfig) -> str:
     return config.broker_listeners[0].host or "localhost"
 
 
+def first_startup_error(error: BaseExceptionGroup[StartupError]) -> StartupError:
+    """The first of a group, for callers who start a broker in a nursery: it is one line for a person."""
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, StartupError)
+    return found
+
+
 async def serve(
     config: BrokerConfig, *, ephemeral: bool = False, on_ready: Callable[[str, int, int, str], None]
 ) -> None:
@@ -250,7 +275,7 @@ async def serve(
     broker = Broker(config, ephemeral=ephemeral)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, broker)
-        await broker.serve(lambda ready: on_ready(*ready))
+        await broker.serve(lambda ready: on_ready(*ready[:4]))
         nursery.cancel_scope.cancel()
 
 
@@ -258,7 +283,7 @@ async def _watch_signals(broker: Broker) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             if broker.stopping:
-                log.warning("stopped at once by a second signal; the next start recovers the logs")
+                broker.abandon()
                 os._exit(128 + number)
             log.info("stopping")
             broker.stop()

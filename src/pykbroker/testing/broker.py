@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import trio
 
-from pykbroker.broker import Broker, Ready, StartupError
+from pykbroker.broker import Broker, Ready, StartupError, first_startup_error
 from pykbroker.config.broker import BrokerConfig
 
 STOP_SECONDS = 30.0
@@ -127,6 +127,11 @@ class KafkaBroker:
         """`HOST:PORT`, as clients take it."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def data_dir(self) -> str:
+        """The folder with its data."""
+        return self.ready.data_dir
+
 
 class AsyncKafkaBroker:
     """A broker in the caller's own trio loop, as `open_kafka_broker` yields it."""
@@ -155,11 +160,17 @@ class AsyncKafkaBroker:
 async def open_kafka_broker(
     *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
 ) -> AsyncIterator[AsyncKafkaBroker]:
-    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; same arguments."""
+    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; same arguments.
+
+    Raises StartupError where the broker can't start.
+    """
     broker = Broker(_config(data_dir, port, config), ephemeral=data_dir is None)
-    async with trio.open_nursery() as nursery:
-        ready: Ready = await nursery.start(broker.serve)
-        try:
-            yield AsyncKafkaBroker(broker, ready)
-        finally:
-            broker.stop()
+    try:
+        async with trio.open_nursery() as nursery:
+            ready: Ready = await nursery.start(broker.serve)
+            try:
+                yield AsyncKafkaBroker(broker, ready)
+            finally:
+                broker.stop()
+    except* StartupError as failed:
+        raise first_startup_error(failed) from None
