@@ -122,6 +122,12 @@ def test_deleting_offsets_of_a_topic_that_is_subscribed_to(talk: Any) -> None:
     assert list(talk.shard.fetch("g", None).answer) == [TP]
 
 
+def test_members_that_do_not_say_what_they_subscribe_to(talk: Any) -> None:
+    talk.stable(b"", protocols={"range": b"\x00"})
+    with pytest.raises(KafkaError):
+        talk.shard.delete_offsets("g", [TP])
+
+
 @pytest.mark.parametrize(("group", "code"), [("g", E.NON_EMPTY_GROUP), ("h", E.GROUP_ID_NOT_FOUND)])
 def test_deleting_offsets_that_cannot_be(talk: Any, group: str, code: E) -> None:
     talk.stable(b"", protocol_type="connect")

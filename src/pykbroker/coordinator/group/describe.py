@@ -75,10 +75,5 @@ def subscribed_topics(group: ClassicGroup) -> Collection[str] | None:
 
 
 def read_subscription(metadata: bytes) -> Subscription:
-    """A consumer's subscription; of a version newer than known the known part. Raises MalformedMessage."""
-    if len(metadata) < 2:
-        raise MalformedMessage(f"a subscription of {len(metadata)} bytes has no version")
-    version = min(int.from_bytes(metadata[:2], "big", signed=True), Subscription.versions.high)
-    if version < 0:
-        raise MalformedMessage(f"a subscription of version {version}")
-    return Subscription.decode(metadata, version, 2)
+    """A consumer's subscription as version 0, which every later one begins with. Raises MalformedMessage."""
+    return Subscription.decode(metadata, 0, 2)
