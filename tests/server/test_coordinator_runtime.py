@@ -446,6 +446,22 @@ async def test_a_defect_in_the_rules_costs_one_shard_and_no_answer(
     assert heartbeat(coordinator, member_id, 1) == E.NONE
 
 
+async def test_a_defect_that_forgets_who_waits_leaves_nobody_without_an_answer(
+    autojump_clock: MockClock, coordinator: GroupCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stable(coordinator)
+    shard = coordinator._runtime.find(G).shard
+
+    def forget(now: Any) -> None:
+        shard.groups.clear()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(shard, "expire", forget)
+    with pytest.raises(KafkaError) as refused:
+        await join(coordinator)
+    assert refused.value.code == E.UNKNOWN_SERVER_ERROR
+
+
 async def test_topics_that_are_deleted_take_their_offsets_along(coordinator: GroupCoordinator) -> None:
     await commit(coordinator)
     await coordinator.topics_deleted({"t"})

@@ -52,11 +52,13 @@ TIMER_SLACK_S = 0.001
 class _Wait:
     """The answer to a parked request, when it comes."""
 
-    __slots__ = ("answer", "answered")
+    __slots__ = ("answer", "answered", "error")
 
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.answer: Any = None
+        self.error = ErrorCode.NONE
+        """For one that the shard can't answer any more."""
 
 
 class _Hosted(Generic[S]):
@@ -83,6 +85,13 @@ class _Hosted(Generic[S]):
             if wait is not None:
                 wait.answer = answer if code is ErrorCode.NONE else type(answer)(error_code=code)
                 wait.answered.set()
+
+    def abort(self, code: ErrorCode) -> None:
+        """Ends whatever waits are left, of requests that the shard has answered but whose records aren't committed."""
+        while self.waits:
+            _, wait = self.waits.popitem()
+            wait.error = code
+            wait.answered.set()
 
 
 class CoordinatorRuntime(Generic[S]):
@@ -161,13 +170,18 @@ class CoordinatorRuntime(Generic[S]):
         if self._hosted.get(hosted.tp.partition) is hosted:
             del self._hosted[hosted.tp.partition]
         hosted.loaded.set()
-        hosted.deliver(hosted.shard.unload(code).released)
+        try:
+            hosted.deliver(hosted.shard.unload(code).released)
+        finally:
+            hosted.abort(code)
 
     def _failed(self, hosted: _Hosted[S], code: ErrorCode) -> None:
         """What the shard holds in memory isn't in its log: it is loaded again."""
         if not hosted.unloaded:
-            self._unload(hosted, code)
-            self._host(hosted.tp.partition, hosted.epoch)
+            try:
+                self._unload(hosted, code)
+            finally:
+                self._host(hosted.tp.partition, hosted.epoch)
 
     # ---- load ------------------------------------------------------------------------------------------------------
 
@@ -310,6 +324,8 @@ class CoordinatorRuntime(Generic[S]):
         finally:
             if hosted.waits.pop(parked, None) is not None and not hosted.unloaded:
                 self._apply_detached(hosted, lambda shard, now: shard.abandon(parked, now))
+        if wait.error is not ErrorCode.NONE:
+            raise KafkaError(wait.error)
         return wait.answer
 
     # ---- what no request waits for ---------------------------------------------------------------------------------
