@@ -1,0 +1,30 @@
+"""Raw conversations: the broker answers as Apache Kafka did when its answers were recorded, error cases above all."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from wire_differences import DIFFERENCES, without_known_differences
+from wire_record import expected
+from wire_talk import CONVERSATIONS, hold
+
+TALKS = [(name, version) for name, (_, versions) in CONVERSATIONS.items() for version in versions]
+
+said = cache(hold)
+
+
+@pytest.mark.compat
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "version"), TALKS, ids=[f"{name}-{version}" for name, version in TALKS])
+def test_answers_as_apache_kafka(bootstrap: str, name: str, version: int) -> None:
+    answers = without_known_differences(name, said(bootstrap, name, version))
+    assert answers == without_known_differences(name, expected(name, version))
+
+
+@pytest.mark.compat
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "label"), list(DIFFERENCES))
+def test_known_difference_is_one(bootstrap: str, name: str, label: str) -> None:
+    versions = CONVERSATIONS[name].versions
+    assert any(said(bootstrap, name, v).get(label) != expected(name, v).get(label) for v in versions)

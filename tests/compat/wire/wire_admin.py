@@ -1,0 +1,277 @@
+"""Conversations about versions, metadata, topics, configs and the cluster."""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import Any
+from uuid import UUID
+
+from wire_connection import NO_ANSWER
+from wire_talk import Talk, conversation
+
+from pykbroker.protocol.connection import decode_response
+from pykbroker.protocol.message import ZERO_UUID
+from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
+from pykbroker.protocol.messages.create_partitions import CreatePartitionsRequest
+from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
+from pykbroker.protocol.messages.describe_cluster import DescribeClusterRequest
+from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
+from pykbroker.protocol.messages.describe_topic_partitions import DescribeTopicPartitionsRequest
+from pykbroker.protocol.messages.metadata import MetadataRequest
+
+UNKNOWN_ID = UUID(int=7 << 64 | 7)
+
+
+@conversation(0, 4)
+def api_versions(talk: Talk) -> None:
+    def say(label: str, name: str, version: str) -> None:
+        answer = talk.ask(ApiVersionsRequest(client_software_name=name, client_software_version=version))
+        talk.said[label] = NO_ANSWER if answer is None else f"error_code={answer.error_code}"
+
+    say("fine", "wire", "1.0")
+    if talk.version >= 3:
+        say("bad name", "not a name!", "1.0")
+        say("empty version", "wire", "")
+
+
+@conversation(0, 0)
+def unsupported(talk: Talk) -> None:
+    """Bytes that name an API or a version that no broker has."""
+
+    def say(label: str, key: int, version: int, body: bytes = b"") -> None:
+        frame = struct.pack(">hhih", key, version, 77, 4) + b"wire" + body
+        talk.wire.send_bytes(frame)
+        answer = talk.wire.frame()
+        if answer is None:
+            talk.note(label, None)
+            talk.wire.close()
+            talk.wire = type(talk.wire)(talk.bootstrap)
+            return
+        _, decoded = decode_response(answer, 18, 0)
+        listed = [entry.api_key for entry in decoded.api_keys]
+        talk.said[label] = f"error_code={decoded.error_code} lists ApiVersions: {18 in listed}"
+
+    say("ApiVersions 99", 18, 99, b"\0\5wire\0041.0\0")
+    say("Metadata 99", 3, 99)
+    say("Metadata -1", 3, -1)
+    say("Produce 99", 0, 99)
+    say("API 999", 999, 0)
+    say("API -1", -1, 0)
+    say("Metadata cut short", 3, 8, b"\0\0")
+
+
+@conversation(0, 13)
+def metadata(talk: Talk) -> None:
+    topic_id = talk.topic(partitions=2)
+    talk.mask("127.0.0.1", "<host>")
+
+    def say(label: str, *names: str | None, topic_id: UUID = ZERO_UUID) -> None:
+        topics = [MetadataRequest.Topic(name=name, topic_id=topic_id) for name in names]
+        talk.say(label, MetadataRequest(topics=topics, allow_auto_topic_creation=talk.version < 4))
+
+    say("one", talk.name)
+    say("twice", talk.name, talk.name)
+    if talk.version >= 4:
+        say("unknown", f"{talk.name}-unknown")
+        say("bad name", "bad name!")
+        say("empty name", "")
+        say("too long a name", "x" * 250)
+        say("known and unknown", talk.name, f"{talk.name}-unknown")
+    if talk.version >= 1:
+        say("none")
+    if talk.version >= 12:
+        say("by id", None, topic_id=topic_id)
+        say("by an unknown id", None, topic_id=UNKNOWN_ID)
+        say("by id and name", talk.name, topic_id=topic_id)
+    if talk.version >= 8:
+        request = MetadataRequest(
+            topics=[MetadataRequest.Topic(name=talk.name)], include_topic_authorized_operations=True
+        )
+        talk.say("operations", request)
+
+
+def new_topic(name: str, partitions: int = 1, replicas: int = 1, **options: Any) -> CreateTopicsRequest.Topic:
+    assignments = [
+        CreateTopicsRequest.Topic.Assignment(partition_index=index, broker_ids=brokers)
+        for index, brokers in options.pop("assignments", {}).items()
+    ]
+    configs = [
+        CreateTopicsRequest.Topic.Config(name=key, value=value) for key, value in options.pop("configs", {}).items()
+    ]
+    return CreateTopicsRequest.Topic(
+        name=name, num_partitions=partitions, replication_factor=replicas, assignments=assignments, configs=configs
+    )
+
+
+@conversation(2, 7)
+def create_topics(talk: Talk) -> None:
+    def say(label: str, *topics: CreateTopicsRequest.Topic, validate_only: bool = False) -> None:
+        answer = talk.ask(CreateTopicsRequest(topics=list(topics), timeout_ms=10000, validate_only=validate_only))
+        for topic in answer.topics:
+            topic.configs = sorted((topic.configs or [])[:0], key=lambda config: config.name)
+        answer.topics.sort(key=lambda topic: topic.name)
+        talk.note(label, answer)
+
+    name = talk.name
+    say("fine", new_topic(f"{name}-a", 2))
+    say("there already", new_topic(f"{name}-a", 2))
+    say("validate only", new_topic(f"{name}-b", 2), validate_only=True)
+    say("validate one that is there", new_topic(f"{name}-a", 2), validate_only=True)
+    for label, bad in {"spaces": "bad name!", "empty": "", "dot": ".", "long": "x" * 250}.items():
+        say(f"name: {label}", new_topic(bad))
+    say("no partitions", new_topic(f"{name}-c", 0))
+    say("minus two partitions", new_topic(f"{name}-c", -2))
+    if talk.version >= 4:
+        say("default partitions and replicas", new_topic(f"{name}-d", -1, -1))
+    say("three replicas", new_topic(f"{name}-e", 1, 3))
+    say("no replicas", new_topic(f"{name}-e", 1, 0))
+    say("assignment", new_topic(f"{name}-f", -1, -1, assignments={0: [1], 1: [1]}))
+    say("assignment and partitions", new_topic(f"{name}-g", 2, 1, assignments={0: [1], 1: [1]}))
+    say("assignment with a gap", new_topic(f"{name}-g", -1, -1, assignments={0: [1], 2: [1]}))
+    say("assignment to an unknown broker", new_topic(f"{name}-g", -1, -1, assignments={0: [99]}))
+    say("assignment to a broker twice", new_topic(f"{name}-g", -1, -1, assignments={0: [1, 1]}))
+    say("assignment to nobody", new_topic(f"{name}-g", -1, -1, assignments={0: []}))
+    say("config", new_topic(f"{name}-h", configs={"retention.ms": "1000"}))
+    say("bad config value", new_topic(f"{name}-i", configs={"retention.ms": "soon"}))
+    say("config out of range", new_topic(f"{name}-i", configs={"segment.bytes": "1"}))
+    say("unknown config", new_topic(f"{name}-i", configs={"no.such.key": "1"}))
+    say("null config", new_topic(f"{name}-i", configs={"retention.ms": None}))
+    say("twice in a request", new_topic(f"{name}-j"), new_topic(f"{name}-j"))
+    say("one fine, one not", new_topic(f"{name}-k"), new_topic("bad name!"))
+    say("none")
+
+
+@conversation(1, 6)
+def delete_topics(talk: Talk) -> None:
+    def say(label: str, *names: str) -> None:
+        answer = talk.ask(delete(list(names)))
+        answer.responses.sort(key=lambda entry: (entry.name or "", entry.error_code))
+        talk.note(label, answer)
+
+    def delete(names: list[str]) -> DeleteTopicsRequest:
+        if talk.version < 6:
+            return DeleteTopicsRequest(topic_names=names, timeout_ms=10000)
+        topics = [DeleteTopicsRequest.Topic(name=name) for name in names]
+        return DeleteTopicsRequest(topics=topics, timeout_ms=10000)
+
+    talk.topic(suffix="-a")
+    say("unknown", f"{talk.name}-unknown")
+    say("bad name", "bad name!")
+    say("one fine, one unknown", f"{talk.name}-a", f"{talk.name}-unknown")
+    say("none")
+    if talk.version >= 6:
+        topic_id = talk.topic(suffix="-b")
+
+        def by_id(*ids: UUID, name: str | None = None) -> DeleteTopicsRequest:
+            topics = [DeleteTopicsRequest.Topic(name=name, topic_id=topic_id) for topic_id in ids]
+            return DeleteTopicsRequest(topics=topics, timeout_ms=10000)
+
+        talk.say("unknown id", by_id(UNKNOWN_ID))
+        talk.say("neither name nor id", by_id(ZERO_UUID))
+        talk.say("name and id", by_id(topic_id, name=f"{talk.name}-b"))
+        talk.say("by id", by_id(topic_id))
+        talk.say("by id again", by_id(topic_id))
+
+
+@conversation(0, 3)
+def create_partitions(talk: Talk) -> None:
+    talk.topic(partitions=2)
+
+    def entry(count: int, suffix: str = "", assignments: list[list[int]] | None = None) -> Any:
+        brokers = None
+        if assignments is not None:
+            brokers = [CreatePartitionsRequest.Topic.Assignment(broker_ids=ids) for ids in assignments]
+        return CreatePartitionsRequest.Topic(name=talk.name + suffix, count=count, assignments=brokers)
+
+    def say(label: str, *topics: Any, validate_only: bool = False) -> None:
+        talk.say(label, CreatePartitionsRequest(topics=list(topics), timeout_ms=10000, validate_only=validate_only))
+
+    say("fewer", entry(1))
+    say("as many", entry(2))
+    say("none at all", entry(0))
+    say("unknown topic", entry(3, suffix="-unknown"))
+    say("validate only", entry(3), validate_only=True)
+    say("wrong number of assignments", entry(3, assignments=[[1], [1]]))
+    say("assignment to an unknown broker", entry(3, assignments=[[99]]))
+    say("assignment to two replicas", entry(3, assignments=[[1, 1]]))
+    say("twice in a request", entry(3), entry(4))
+    say("fine", entry(3))
+    say("with an assignment", entry(4, assignments=[[1]]))
+    request = MetadataRequest(topics=[MetadataRequest.Topic(name=talk.name)], allow_auto_topic_creation=False)
+    for _ in range(100):
+        partitions = talk.ask(request, 8).topics[0].partitions
+        if len(partitions) == 4:
+            break
+        time.sleep(0.02)
+    talk.said["partitions then"] = str(len(partitions))
+
+
+@conversation(1, 4)
+def describe_configs(talk: Talk) -> None:
+    talk.topic(cleanup_policy="compact")
+
+    def say(label: str, kind: int, name: str, keys: list[str] | None, **options: bool) -> None:
+        resource = DescribeConfigsRequest.Resource(resource_type=kind, resource_name=name, configuration_keys=keys)
+        answer = talk.ask(DescribeConfigsRequest(resources=[resource], **options))
+        if answer is not None:
+            for config in (config for result in answer.results for config in result.configs):
+                config.documentation = "text" if config.documentation else config.documentation
+            for result in answer.results:
+                result.configs.sort(key=lambda config: config.name)
+        talk.note(label, answer)
+
+    topic_keys = ["cleanup.policy", "retention.ms", "segment.bytes", "compression.type"]
+    say("topic", 2, talk.name, topic_keys)
+    say("topic with synonyms", 2, talk.name, topic_keys, include_synonyms=True)
+    if talk.version >= 3:
+        say("topic with documentation", 2, talk.name, ["retention.ms"], include_documentation=True)
+    say("topic, unknown key", 2, talk.name, ["no.such.key"])
+    everything = DescribeConfigsRequest.Resource(resource_type=2, resource_name=talk.name, configuration_keys=[])
+    (answer,) = talk.ask(DescribeConfigsRequest(resources=[everything])).results
+    talk.said["topic, no keys"] = " ".join(sorted(config.name for config in answer.configs))
+    say("unknown topic", 2, f"{talk.name}-unknown", None)
+    say("bad topic name", 2, "bad name!", None)
+    say("empty topic name", 2, "", None)
+    broker_keys = ["log.retention.hours", "message.max.bytes", "num.partitions", "ssl.key.password"]
+    say("broker", 4, "1", broker_keys)
+    say("broker with synonyms", 4, "1", ["log.retention.ms", "num.io.threads"], include_synonyms=True)
+    say("unknown broker", 4, "99", broker_keys)
+    say("broker without number", 4, "one", broker_keys)
+    say("unknown type", 77, "x", None)
+
+
+@conversation(0, 2)
+def describe_cluster(talk: Talk) -> None:
+    talk.mask("127.0.0.1", "<host>")
+    talk.say("brokers", DescribeClusterRequest())
+    talk.say("operations", DescribeClusterRequest(include_cluster_authorized_operations=True))
+    if talk.version >= 1:
+        talk.say("controllers", DescribeClusterRequest(endpoint_type=2))
+        talk.say("bogus type", DescribeClusterRequest(endpoint_type=9))
+
+
+@conversation(0, 0)
+def describe_topic_partitions(talk: Talk) -> None:
+    for suffix in ("-a", "-b"):
+        talk.topic(partitions=3, suffix=suffix)
+
+    def say(label: str, *suffixes: str, limit: int = 2000, cursor: tuple[str, int] | None = None) -> None:
+        names = [suffix if suffix.startswith("bad") else talk.name + suffix for suffix in suffixes]
+        start = None
+        if cursor is not None:
+            start = DescribeTopicPartitionsRequest.Cursor(topic_name=talk.name + cursor[0], partition_index=cursor[1])
+        topics = [DescribeTopicPartitionsRequest.Topic(name=name) for name in names]
+        talk.say(label, DescribeTopicPartitionsRequest(topics=topics, response_partition_limit=limit, cursor=start))
+
+    say("both", "-b", "-a")
+    say("limit", "-a", "-b", limit=4)
+    say("cursor", "-a", "-b", cursor=("-a", 2))
+    say("cursor past the partitions", "-a", "-b", cursor=("-a", 3))
+    say("cursor at an unknown topic", "-a", "-b", cursor=("-aa", 0))
+    say("cursor of another topic", "-b", cursor=("-a", 1))
+    say("negative cursor", "-a", cursor=("-a", -1))
+    say("unknown", "-unknown")
+    say("bad name", "bad name!")
+    say("limit 0", "-a", limit=0)
