@@ -36,7 +36,7 @@ async def test_a_topic_in_every_version(one_broker: Any, version: int) -> None:
     else:
         assert (configs["retention.ms"].config_source, configs["segment.bytes"].config_source) == (1, 5)
         synonyms = [(one.name, one.value, one.source) for one in configs["retention.ms"].synonyms]
-        assert synonyms == [("retention.ms", "5", 1), ("log.retention.hours", "168", 5)]
+        assert synonyms == [("retention.ms", "5", 1)]
     if version >= 3:
         assert (configs["retention.ms"].config_type, configs["retention.ms"].documentation) == (5, None)
 
@@ -54,7 +54,7 @@ async def test_a_broker(start_broker: Callable[..., Any]) -> None:
     assert (configs["num.partitions"].value, configs["num.partitions"].config_source) == ("4", 4)
     assert configs["num.partitions"].read_only
     assert configs["group.initial.rebalance.delay.ms"].value == "0"
-    assert len(configs) == 343
+    assert len(configs) == 340
 
 
 async def test_the_dynamic_defaults_of_all_brokers_are_none(one_broker: Any) -> None:

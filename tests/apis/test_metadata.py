@@ -9,7 +9,7 @@ import pytest
 from pykbroker.apis.metadata import describe_topic_partitions, metadata
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage
 from pykbroker.controller.topics import NewTopic
-from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.describe_topic_partitions import DescribeTopicPartitionsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 
@@ -200,7 +200,11 @@ async def test_the_brokers_own_limit(start_broker: Callable[..., Any]) -> None:
     assert pages(answer) == [("a", [0])]
 
 
-async def test_a_cursor_before_the_first_partition(one_broker: Any) -> None:
-    cursor = DescribeTopicPartitionsRequest.Cursor(topic_name="a", partition_index=-1)
-    with pytest.raises(KafkaError):
-        await one_broker.ask(describe_topic_partitions, describing("a", cursor=cursor), 0)
+@pytest.mark.parametrize(("topic", "partition"), [("a", -1), ("c", 0)])
+async def test_a_cursor_that_leads_nowhere(one_broker: Any, topic: str, partition: int) -> None:
+    cursor = DescribeTopicPartitionsRequest.Cursor(topic_name=topic, partition_index=partition)
+    answer = await one_broker.ask(describe_topic_partitions, describing("b", "a", cursor=cursor), 0)
+    assert [(one.name, one.error_code) for one in answer.topics] == [
+        ("a", ErrorCode.INVALID_REQUEST),
+        ("b", ErrorCode.INVALID_REQUEST),
+    ]

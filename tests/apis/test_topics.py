@@ -61,7 +61,6 @@ async def test_each_topic_has_its_own_error(one_broker: Any) -> None:
         ErrorCode.INVALID_TOPIC_EXCEPTION,
         ErrorCode.INVALID_REPLICATION_FACTOR,
         ErrorCode.INVALID_REQUEST,
-        ErrorCode.INVALID_REQUEST,
     ]
     assert answer.topics[3].error_message == "Duplicate topic name."
     answer = await one_broker.ask(create_topics, creation(new("good")), 7)
@@ -122,7 +121,7 @@ async def test_a_topic_named_twice_is_kept(one_broker: Any) -> None:
     known = one_broker.services.metadata.topic_id("t")
     topics = [DeleteTopicsRequest.Topic(name="t"), DeleteTopicsRequest.Topic(name=None, topic_id=known)]
     answer = await one_broker.ask(delete_topics, DeleteTopicsRequest(topics=topics), 6)
-    assert [one.error_code for one in answer.responses] == [ErrorCode.INVALID_REQUEST] * 2
+    assert [one.error_code for one in answer.responses] == [ErrorCode.INVALID_REQUEST]
     assert one_broker.services.metadata.topic("t") is not None
 
 
@@ -161,7 +160,7 @@ async def test_growth_that_is_refused(one_broker: Any) -> None:
     answer = await one_broker.ask(create_partitions, CreatePartitionsRequest(topics=[shrinking]), 3)
     assert answer.results[0].error_code == ErrorCode.INVALID_PARTITIONS
     answer = await one_broker.ask(create_partitions, CreatePartitionsRequest(topics=[shrinking, shrinking]), 3)
-    assert [one.error_message for one in answer.results] == ["Duplicate topic name."] * 2
+    assert [one.error_message for one in answer.results] == ["Duplicate topic name."]
     growing = CreatePartitionsRequest.Topic(name="t", count=5, assignments=None)
     validated = CreatePartitionsRequest(topics=[growing], validate_only=True)
     assert (await one_broker.ask(create_partitions, validated, 3)).results[0].error_code == ErrorCode.NONE

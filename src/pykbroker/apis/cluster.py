@@ -22,7 +22,7 @@ async def describe_cluster(request: DescribeClusterRequest, context: RequestCont
         if request.endpoint_type == CONTROLLERS:
             code = ErrorCode.MISMATCHED_ENDPOINT_TYPE
             message = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
-        return DescribeClusterResponse(error_code=code, error_message=message, endpoint_type=request.endpoint_type)
+        return DescribeClusterResponse(error_code=code, error_message=message)
     cache = context.services.metadata
     return DescribeClusterResponse(
         cluster_id=cache.image.cluster_id,

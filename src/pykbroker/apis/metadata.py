@@ -44,7 +44,7 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
         topics = list(_asked(request.topics or [], context, view, refused))
     if request.include_topic_authorized_operations:
         for topic in topics:
-            if topic.error_code == ErrorCode.NONE:
+            if topic.error_code != ErrorCode.UNKNOWN_TOPIC_ID:
                 topic.topic_authorized_operations = TOPIC_OPERATIONS
     return MetadataResponse(
         brokers=[
@@ -150,11 +150,14 @@ async def describe_topic_partitions(
     """DescribeTopicPartitions 0 (KIP-966): topics by name, as many partitions as the limit allows, then a cursor.
 
     No topics ask for all. There are no eligible leader replicas outside the ISR, as in any cluster without KRaft.
+    A cursor that isn't among the topics asked for, or before the first partition, is an error of each topic.
     """
     cursor, cache = request.cursor, context.services.metadata
-    if cursor is not None and cursor.partition_index < 0:
-        raise KafkaError(ErrorCode.INVALID_REQUEST)
-    asked = {topic.name for topic in request.topics} or set(cache.image.topics)
+    asked = {topic.name for topic in request.topics}
+    if cursor is not None and (cursor.partition_index < 0 or (asked and cursor.topic_name not in asked)):
+        refused = [Described(name=name, error_code=ErrorCode.INVALID_REQUEST) for name in sorted(asked)]
+        return DescribeTopicPartitionsResponse(topics=refused)
+    asked = asked or set(cache.image.topics)
     names = sorted(name for name in asked if cursor is None or name >= cursor.topic_name)
     room = max(1, min(request.response_partition_limit, context.services.config.max_request_partition_size_limit))
     response = DescribeTopicPartitionsResponse()
@@ -165,7 +168,9 @@ async def describe_topic_partitions(
             break
         topic = cache.topic(name)
         if topic is None:
-            response.topics.append(Described(name=name, error_code=_missing(name), is_internal=cache.is_internal(name)))
+            missing = Described(name=name, error_code=_missing(name), is_internal=cache.is_internal(name))
+            missing.topic_authorized_operations = TOPIC_OPERATIONS
+            response.topics.append(missing)
             continue
         first = cursor.partition_index if cursor is not None and cursor.topic_name == name else 0
         indexes = sorted(index for index in topic.partitions if index >= first)

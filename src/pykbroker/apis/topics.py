@@ -1,4 +1,4 @@
-"""CreateTopics, DeleteTopics and CreatePartitions: an answer for each topic of the request, in its order."""
+"""CreateTopics, DeleteTopics and CreatePartitions: one answer for each topic of the request, in its order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def create_topics(request: CreateTopicsRequest, context: RequestContext) -
     answers = await context.services.controller.create_topics(wanted, validate_only=request.validate_only)
     by_name = {new.name: answer for new, answer in zip(wanted, answers, strict=True)}
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
-    topics = [_creation(topic.name, by_name.get(topic.name, duplicate), context) for topic in request.topics]
+    topics = [_creation(name, by_name.get(name, duplicate), context) for name in counts]
     return CreateTopicsResponse(topics=topics)
 
 
@@ -95,8 +95,9 @@ def _targets(request: DeleteTopicsRequest, context: RequestContext) -> list[Dele
     counts = Counter(target.name for target in targets)
     for target in targets:
         if target.name is not None and counts[target.name] > 1:
+            target.topic_id = ZERO_UUID
             target.error_code, target.error_message = ErrorCode.INVALID_REQUEST, "Duplicate topic name."
-    return targets
+    return list({(target.name, target.topic_id): target for target in targets}.values())
 
 
 def _target(name: str | None, topic_id: UUID, context: RequestContext) -> DeleteTopicsResponse.Response:
@@ -138,9 +139,9 @@ async def create_partitions(request: CreatePartitionsRequest, context: RequestCo
     by_name = {growth.name: error for growth, error in zip(wanted, errors, strict=True)}
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
     response = CreatePartitionsResponse()
-    for topic in request.topics:
-        error = by_name.get(topic.name, duplicate)
+    for name in counts:
+        error = by_name.get(name, duplicate)
         code, message = (ErrorCode.NONE, None) if error is None else (error.code, error.message)
-        result = CreatePartitionsResponse.Result(name=topic.name, error_code=code, error_message=message)
+        result = CreatePartitionsResponse.Result(name=name, error_code=code, error_message=message)
         response.results.append(result)
     return response

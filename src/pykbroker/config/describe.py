@@ -32,6 +32,15 @@ TYPES = {
 }
 UNKNOWN_TYPE = 0
 
+# Kafka knows these as dynamic configs alone and doesn't show them until they are set.
+_DYNAMIC_ONLY = frozenset(
+    (
+        "leader.replication.throttled.rate",
+        "follower.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    )
+)
+
 
 class Synonym(NamedTuple):
     """A key whose value stands in where those before it aren't set."""
@@ -57,7 +66,7 @@ def describe_broker(config: BrokerConfig) -> list[ConfigEntry]:
     """Every key that Kafka 4.3's brokers have, and of older ones those that are set; then the unknown ones, hidden."""
     entries = []
     for name, key in BROKER_KEYS.items():
-        if not key.removed or config.is_set(name):
+        if config.is_set(name) or not (key.removed or name in _DYNAMIC_ONLY):
             value = _effective(config, name, key)
             entries.append(_entry(key, value, _broker_synonyms(config, name), read_only=key.mode == READ_ONLY))
     for name in config.unknown:
@@ -111,15 +120,14 @@ def _entry(key: Key[Any], value: str | None, synonyms: Iterable[Synonym], *, rea
 
 
 def _broker_synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
-    """Those that are set come before those that have a default."""
+    """Those that are set, then the default of the key itself."""
     names = SYNONYMS.get(name, (name,))
     found = []
     for one in names:
         if config.is_set(one):
             key = BROKER_KEYS[one]
             found.append(Synonym(one, None if key.sensitive else key.format(config.value(one)), STATIC_BROKER))
-    for one in names:
-        key = BROKER_KEYS[one]
-        if key.ours is not None:
-            found.append(Synonym(one, None if key.sensitive else key.format(key.ours), DEFAULT))
+    own = BROKER_KEYS[name]
+    if own.ours is not None:
+        found.append(Synonym(name, None if own.sensitive else own.format(own.ours), DEFAULT))
     return found

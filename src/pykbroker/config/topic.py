@@ -134,9 +134,7 @@ def validate_overrides(broker: BrokerConfig, overrides: Mapping[str, str | None]
         checked[name] = text
     config = LogConfig.resolve(broker, checked)
     if config.max_compaction_lag_ms < config.min_compaction_lag_ms:
-        raise ConfigError(
-            "max.compaction.lag.ms",
-            str(config.max_compaction_lag_ms),
-            f"max.compaction.lag.ms is below min.compaction.lag.ms ({config.min_compaction_lag_ms})",
-        )
+        lags = f"({config.min_compaction_lag_ms}) > max.compaction.lag.ms ({config.max_compaction_lag_ms})"
+        conflict = f"conflict topic config setting min.compaction.lag.ms {lags}"
+        raise ConfigError("min.compaction.lag.ms", str(config.min_compaction_lag_ms), conflict)
     return checked

@@ -80,7 +80,7 @@ def plan_creation(
     try:
         overrides = validate_overrides(config, new.config)
     except ConfigError as error:
-        stands_alone = error.allowed.startswith(("Null value", "Unknown topic config"))
+        stands_alone = error.allowed.startswith(("Null value", "Unknown topic config", "conflict"))
         message = error.allowed if stands_alone else error.kafka_message
         raise KafkaError(ErrorCode.INVALID_CONFIG, message) from None
     partitions = {
