@@ -176,7 +176,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left_behind(tmp_path: Path) -> Non
 
 def test_a_broken_metadata_store_is_said(tmp_path: Path) -> None:
     (tmp_path / "metadata.db").write_bytes(b"no database at all, but long enough to be taken for one" * 100)
-    with pytest.raises(StartupError, match="metadata.db"):
+    with pytest.raises(StartupError, match=r"metadata\.db"):
         KafkaBroker(data_dir=tmp_path).start()
 
 
@@ -212,7 +212,6 @@ async def test_in_a_trio_program() -> None:
 
 
 async def test_in_a_trio_program_a_start_that_fails_is_one_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(StartupError):
-            async with open_kafka_broker(port=taken.getsockname()[1]):
-                pass
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartupError):
+        async with open_kafka_broker(port=taken.getsockname()[1]):
+            pass

@@ -149,9 +149,10 @@ class ControllerRuntime:
         controller_id = await self._become_controller(broker.id)
         image = replace(self._metadata.image.with_brokers(*live), controller_id=controller_id)
         image = await self._bring_online(image)
-        await self._finish_deletions()
         await self._lead(image.topics.values())
         self._metadata.publish(image)
+        # After the coordinators were elected: they forget the offsets of what is deleted.
+        await self._finish_deletions()
 
     async def _become_controller(self, broker_id: int) -> int:
         found = await self._store.find(znodes.CONTROLLER)

@@ -50,9 +50,7 @@ class Replica:
     @property
     def last_stable_offset(self) -> int:
         """Up to here no transaction is undecided; never above the high watermark."""
-        unstable = self.log.first_unstable_offset
-        high_watermark = self.partition.high_watermark
-        return high_watermark if unstable is None else min(unstable, high_watermark)
+        return self.log.last_stable_offset(self.partition.high_watermark)
 
 
 class ReplicaManager:
