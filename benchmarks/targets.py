@@ -45,7 +45,7 @@ class Target:
 
 
 def _installed_environment() -> dict[str, str]:
-    """This environment, with byte code kept: what pip installs is compiled, and start-up is measured as a user has it."""
+    """This environment, with byte code kept: what pip installs is compiled, so that is how start-up is measured."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
