@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "clients"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+import raw
 from compat_runs import Runs, broker_process
 
 BOOTSTRAP_VARIABLE = "PYKBROKER_COMPAT_BOOTSTRAP"
@@ -30,6 +32,7 @@ def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """HOST:PORT of the broker under test."""
     given = request.config.getoption("--bootstrap", default=os.environ.get(BOOTSTRAP_VARIABLE))
     if given:
+        raw.settle(given)
         yield given
         return
     with broker_process(tmp_path_factory.mktemp("broker") / "stderr.txt") as address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import wire
+import raw
 from behaviours import behaviour, numbered, partitions_of, read, read_for, read_topic, values
 from driver import Admin, Driver, Record
 from group_member import Member, wait_for
@@ -41,7 +41,7 @@ def admin_create_topics(driver: Driver, prefix: str) -> Any:
 @behaviour
 def admin_list_topics(driver: Driver, prefix: str) -> Any:
     for name in ("a", "b"):
-        wire.create_topic(driver.bootstrap, f"{prefix}-{name}")
+        raw.create_topic(driver.bootstrap, f"{prefix}-{name}")
     admin = driver.admin()
     outcome = sorted(topic.removeprefix(prefix) for topic in admin.list_topics() if topic.startswith(prefix))
     admin.close()
@@ -50,7 +50,7 @@ def admin_list_topics(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def admin_describe_topic(driver: Driver, prefix: str) -> Any:
-    wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    raw.create_topic(driver.bootstrap, prefix, partitions=2)
     admin = driver.admin()
     brokers = {broker["id"] for broker in admin.describe_cluster()["brokers"]}
     described = admin.describe_topic(prefix)
@@ -64,7 +64,7 @@ def admin_describe_topic(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def admin_delete_topics(driver: Driver, prefix: str) -> Any:
-    wire.create_topic(driver.bootstrap, prefix)
+    raw.create_topic(driver.bootstrap, prefix)
     admin = driver.admin()
     deleted = admin.delete_topics([prefix])[prefix]
     wait_for(lambda: prefix not in admin.list_topics(), "the topic is gone")
@@ -75,7 +75,7 @@ def admin_delete_topics(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def admin_add_partitions(driver: Driver, prefix: str) -> Any:
-    wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    raw.create_topic(driver.bootstrap, prefix, partitions=2)
     admin = driver.admin()
     outcome: dict[str, Any] = {
         "fewer": admin.create_partitions({prefix: 1})[prefix],
@@ -84,14 +84,14 @@ def admin_add_partitions(driver: Driver, prefix: str) -> Any:
         "partitions": visible(admin, prefix, 4),
     }
     admin.close()
-    wait_for(lambda: wire.leaders(driver.bootstrap, prefix) == 4, "all four partitions have leaders")
+    wait_for(lambda: raw.leaders(driver.bootstrap, prefix) == 4, "all four partitions have leaders")
     driver.produce(prefix, [Record(str(n).encode(), partition=n) for n in range(4)])
     return outcome | {"values": sorted(values(read_topic(driver, prefix, 4, partitions=4)), key=str)}
 
 
 @behaviour
 def admin_topic_configs(driver: Driver, prefix: str) -> Any:
-    wire.create_topic(driver.bootstrap, prefix, config={"retention.ms": "12345", "cleanup.policy": "compact"})
+    raw.create_topic(driver.bootstrap, prefix, config={"retention.ms": "12345", "cleanup.policy": "compact"})
     admin = driver.admin()
     config = admin.topic_config(prefix)
     admin.close()
@@ -125,7 +125,7 @@ def admin_describe_cluster(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def admin_groups(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
     admin = driver.admin()
     member = Member(driver, prefix, topic)
     wait_for(lambda: len(member.assigned) == 2, "the member has both partitions")
@@ -143,7 +143,7 @@ def admin_groups(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def admin_delete_groups(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(2))
     admin = driver.admin()
     member = Member(driver, prefix, topic, auto_commit=True)

@@ -10,7 +10,7 @@ import random
 import time
 from typing import Any
 
-import wire
+import raw
 from driver import Behaviour, BrokerError, Consumer, Driver, Message, Record
 from group_member import Member, MemberProcess, wait_for
 
@@ -67,7 +67,7 @@ def values(messages: list[Message]) -> list[str | None]:
 
 
 def produce_with_acks(driver: Driver, prefix: str, acks: int | str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     reports = driver.produce(topic, numbered(10), acks=acks)
     outcome: dict[str, Any] = {"values": values(read_topic(driver, topic, 10))}
     return outcome if acks == 0 else outcome | {"offsets": [report.offset for report in reports]}
@@ -89,12 +89,12 @@ def produce_acks_all(driver: Driver, prefix: str) -> Any:
 
 
 def compressed(driver: Driver, prefix: str, codec: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     records = [Record(f"{number:04d}".encode() * 50, key=str(number).encode()) for number in range(200)]
     driver.produce(topic, records, compression=codec)
     messages = read_topic(driver, topic, len(records))
     intact = [(m.key, m.value) for m in messages] == [(r.key, r.value) for r in records]
-    return {"intact": intact, "stored_as": wire.first_batch(driver.bootstrap, topic).codec}
+    return {"intact": intact, "stored_as": raw.first_batch(driver.bootstrap, topic).codec}
 
 
 @behaviour
@@ -119,21 +119,21 @@ def compression_zstd(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def headers(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, [Record(b"v", headers=[("a", b"1"), ("b", b"2"), ("a", b"3"), ("empty", b"")]), Record(b"w")])
     return [[[key, text(value)] for key, value in m.headers] for m in read_topic(driver, topic, 2)]
 
 
 @behaviour
 def null_header_value(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, [Record(b"v", headers=[("null", None), ("a", b"1")])])
     return [[[key, text(value)] for key, value in m.headers] for m in read_topic(driver, topic, 1)]
 
 
 @behaviour
 def null_keys_and_values(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     pairs = [(None, b"v"), (b"k", None), (b"k", b""), (b"", b"v")]
     driver.produce(topic, [Record(value, key=key) for key, value in pairs])
     return [[text(m.key), text(m.value)] for m in read_topic(driver, topic, len(pairs))]
@@ -141,7 +141,7 @@ def null_keys_and_values(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def records_of_1_mb(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     sent = [random.Random(number).randbytes(1_000_000) for number in range(3)]
     driver.produce(topic, [Record(value) for value in sent])
     return {"intact": [m.value for m in read_topic(driver, topic, 3)] == sent}
@@ -149,7 +149,7 @@ def records_of_1_mb(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def record_too_large(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     try:
         driver.produce(topic, [Record(random.Random(0).randbytes(2_000_000))], max_bytes=8_000_000)
         error = "NONE"
@@ -161,14 +161,14 @@ def record_too_large(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def create_time(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, [Record(b"v", timestamp=EPOCH_MS + 7), Record(b"w", timestamp=EPOCH_MS)])
     return [[m.timestamp_type, m.timestamp - EPOCH_MS] for m in read_topic(driver, topic, 2)]
 
 
 @behaviour
 def log_append_time(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, config={"message.timestamp.type": "LogAppendTime"})
+    topic = raw.create_topic(driver.bootstrap, prefix, config={"message.timestamp.type": "LogAppendTime"})
     reports = driver.produce(topic, [Record(b"v", timestamp=EPOCH_MS)])
     (message,) = read_topic(driver, topic, 1)
     return {
@@ -180,7 +180,7 @@ def log_append_time(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def partition_by_key(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=7)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=7)
     keys = [f"key-{number}" for number in range(20)]
     reports = driver.produce(topic, [Record(b"v", key=key.encode()) for key in keys])
     placed = {m.key.decode(): m.partition for m in read_topic(driver, topic, 20, partitions=7) if m.key is not None}
@@ -189,12 +189,12 @@ def partition_by_key(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def idempotent_producer(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     reports = driver.produce(topic, numbered(300), idempotent=True, acks="all")
     return {
         "offsets_in_order": [report.offset for report in reports] == list(range(300)),
         "values_in_order": values(read_topic(driver, topic, 300)) == [str(number) for number in range(300)],
-        "stored_with_producer_id": wire.first_batch(driver.bootstrap, topic).producer_id >= 0,
+        "stored_with_producer_id": raw.first_batch(driver.bootstrap, topic).producer_id >= 0,
     }
 
 
@@ -209,7 +209,7 @@ def produce_to_unknown_topic(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def subscribe(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=3)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=3)
     driver.produce(topic, [Record(str(n).encode(), partition=n % 3) for n in range(9)])
     consumer = driver.consumer(prefix)
     consumer.subscribe([topic])
@@ -225,7 +225,7 @@ def subscribe(driver: Driver, prefix: str) -> Any:
 @behaviour
 def subscribe_pattern(driver: Driver, prefix: str) -> Any:
     for name in ("a", "b", "other"):
-        driver.produce(wire.create_topic(driver.bootstrap, f"{prefix}-{name}"), [Record(name.encode())])
+        driver.produce(raw.create_topic(driver.bootstrap, f"{prefix}-{name}"), [Record(name.encode())])
     consumer = driver.consumer(prefix)
     consumer.subscribe_pattern(f"^{prefix}-[ab]$")
     messages = read(consumer, 2)
@@ -235,7 +235,7 @@ def subscribe_pattern(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def assign(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=3)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=3)
     driver.produce(topic, [Record(str(n).encode(), partition=n % 3) for n in range(9)])
     consumer = driver.consumer()
     consumer.assign([(topic, 0), (topic, 2)])
@@ -247,7 +247,7 @@ def assign(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def seek(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(10))
     consumer, partition = driver.consumer(), (topic, 0)
     consumer.assign([partition])
@@ -267,7 +267,7 @@ def seek(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def seek_out_of_range(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(5))
     consumer = driver.consumer(reset="earliest")
     consumer.assign([(topic, 0)])
@@ -280,7 +280,7 @@ def seek_out_of_range(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def reset_to_latest(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(5))
     consumer = driver.consumer(prefix, reset="latest")
     consumer.subscribe([topic])
@@ -296,7 +296,7 @@ def reset_to_latest(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def pause_and_resume(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
     driver.produce(topic, [Record(str(n).encode(), partition=n % 2) for n in range(10)])
     consumer = driver.consumer()
     consumer.assign([(topic, 0), (topic, 1)])
@@ -310,7 +310,7 @@ def pause_and_resume(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def offsets_for_times(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     for first in (0, 5):
         driver.produce(topic, [Record(b"v", timestamp=EPOCH_MS + 1000 * n) for n in range(first, first + 5)])
     consumer = driver.consumer(prefix)
@@ -322,7 +322,7 @@ def offsets_for_times(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def beginning_and_end_offsets(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
     driver.produce(topic, [Record(b"v", partition=0) for _ in range(10)])
     consumer = driver.consumer(prefix)
     outcome = {"filled": consumer.beginning_and_end((topic, 0)), "empty": consumer.beginning_and_end((topic, 1))}
@@ -346,10 +346,10 @@ def consumer_creates_topic(driver: Driver, prefix: str) -> Any:
     consumer = driver.consumer(prefix, auto_create=True)
     consumer.subscribe([prefix])
     deadline = time.monotonic() + 12
-    while not wire.leaders(driver.bootstrap, prefix) and time.monotonic() < deadline:
+    while not raw.leaders(driver.bootstrap, prefix) and time.monotonic() < deadline:
         consumer.poll(0.1)
     consumer.close()
-    return {"partitions": wire.leaders(driver.bootstrap, prefix)}
+    return {"partitions": raw.leaders(driver.bootstrap, prefix)}
 
 
 # Committed offsets
@@ -366,7 +366,7 @@ def commit_async(driver: Driver, prefix: str) -> Any:
 
 
 def commit_and_return(driver: Driver, prefix: str, method: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(10))
     first = driver.consumer(prefix, auto_commit=False)
     first.subscribe([topic])
@@ -384,7 +384,7 @@ def commit_and_return(driver: Driver, prefix: str, method: str) -> Any:
 
 @behaviour
 def commit_at_close(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(5))
     outcome = {}
     for turn in ("first", "second"):
@@ -398,7 +398,7 @@ def commit_at_close(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def commit_without_subscription(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix)
     driver.produce(topic, numbered(5))
     for _ in range(2):
         consumer = driver.consumer(prefix, auto_commit=False)
@@ -420,7 +420,7 @@ def partitions_of(member: Member) -> list[int]:
 
 @behaviour
 def group_shares_partitions(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=4)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=4)
     members = [Member(driver, prefix, topic), Member(driver, prefix, topic)]
     wait_for(lambda: [len(m.assigned) for m in members] == [2, 2], "each of two members has two partitions")
     shared = sorted(partitions_of(members[0]) + partitions_of(members[1]))
@@ -436,7 +436,7 @@ def group_shares_partitions(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def group_takes_over_from_killed(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
     survivor = Member(driver, prefix, topic, session_ms=6000)
     victim = MemberProcess(driver, prefix, topic)
     try:
@@ -453,7 +453,7 @@ def group_takes_over_from_killed(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def static_member_returns(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
     stays = Member(driver, prefix, topic, instance_id="stays", session_ms=30000)
     wait_for(lambda: len(stays.assigned) == 2, "the first member has both partitions")
     returns = Member(driver, prefix, topic, instance_id="returns", session_ms=30000)
@@ -472,7 +472,7 @@ def static_member_returns(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def cooperative_rebalance(driver: Driver, prefix: str) -> Any:
-    topic = wire.create_topic(driver.bootstrap, prefix, partitions=4)
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=4)
     revoked: list[int] = []
     first = Member(driver, prefix, topic, strategy="cooperative-sticky", on_revoke=revoked.extend)
     wait_for(lambda: len(first.assigned) == 4, "the first member has all four partitions")

@@ -29,7 +29,6 @@ STEPS = {
     ],
     "fetch_sessions": ["an unknown topic", "still unknown"],
     "init_producer_id": ["empty transactional id"],
-    "offset_commit_errors": ["no group yet, a generation"],
 }
 
 DIFFERENCES: Mapping[tuple[str, str], str] = {

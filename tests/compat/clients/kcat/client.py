@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import wire
+import raw
 from driver import Behaviour, main
 from group_member import wait_for
 
@@ -135,7 +135,7 @@ def spread(kcat: Kcat, topic: str, count: int, partitions: int) -> None:
 
 
 def produce_with_acks(kcat: Kcat, prefix: str, acks: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(10), "-X", f"acks={acks}")
     return {"values": values(kcat.consume(topic))}
 
@@ -156,11 +156,11 @@ def produce_acks_all(kcat: Kcat, prefix: str) -> Any:
 
 
 def compressed(kcat: Kcat, prefix: str, codec: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     lines = [f"{number}:{number:04d}" + "0123456789" * 20 for number in range(200)]
     kcat.produce(topic, lines, "-K:", "-z", codec)
     intact = [f"{m['key']}:{m['payload']}" for m in kcat.consume(topic)] == lines
-    return {"intact": intact, "stored_as": wire.first_batch(kcat.bootstrap, topic).codec}
+    return {"intact": intact, "stored_as": raw.first_batch(kcat.bootstrap, topic).codec}
 
 
 @behaviour
@@ -191,7 +191,7 @@ def header_pairs(messages: list[dict[str, Any]]) -> list[list[list[str | None]]]
 
 @behaviour
 def headers(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, ["v"], "-H", "a=1", "-H", "b=2", "-H", "a=3", "-H", "empty=")
     kcat.produce(topic, ["w"])
     return header_pairs(kcat.consume(topic))
@@ -199,14 +199,14 @@ def headers(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def null_header_value(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, ["v"], "-H", "null", "-H", "a=1")
     return header_pairs(kcat.consume(topic))
 
 
 @behaviour
 def null_keys_and_values(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, ["v"])
     kcat.produce(topic, ["k:"], "-K:", "-Z")
     kcat.produce(topic, ["k:"], "-K:")
@@ -216,7 +216,7 @@ def null_keys_and_values(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def records_of_1_mb(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     sent = [random.Random(number).randbytes(500_000).hex() for number in range(3)]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}") for number in range(3)]
@@ -228,7 +228,7 @@ def records_of_1_mb(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def record_too_large(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(random.Random(0).randbytes(1_000_000).hex())
         file.flush()
@@ -240,7 +240,7 @@ def record_too_large(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def log_append_time(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, config={"message.timestamp.type": "LogAppendTime"})
+    topic = raw.create_topic(kcat.bootstrap, prefix, config={"message.timestamp.type": "LogAppendTime"})
     kcat.produce(topic, ["v"])
     (message,) = kcat.consume(topic)
     kind = {"logappend": "log_append"}.get(message["tstype"], message["tstype"])
@@ -249,7 +249,7 @@ def log_append_time(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def partition_by_key(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=7)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=7)
     lines = [f"key-{number}:v" for number in range(20)]
     kcat.produce(topic, lines, "-K:", "-X", "topic.partitioner=murmur2_random")
     return {"placed": {message["key"]: message["partition"] for message in kcat.consume(topic)}}
@@ -257,11 +257,11 @@ def partition_by_key(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def idempotent_producer(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(300), "-X", "enable.idempotence=true")
     return {
         "values_in_order": values(kcat.consume(topic)) == numbers(300),
-        "stored_with_producer_id": wire.first_batch(kcat.bootstrap, topic).producer_id >= 0,
+        "stored_with_producer_id": raw.first_batch(kcat.bootstrap, topic).producer_id >= 0,
     }
 
 
@@ -276,7 +276,7 @@ def produce_to_unknown_topic(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def subscribe(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=3)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=3)
     spread(kcat, topic, 9, 3)
     member = KcatMember(kcat, "-G", prefix, "-X", "auto.offset.reset=earliest", topic)
     wait_for(lambda: len(member.messages) == 9, "nine messages")
@@ -290,14 +290,14 @@ def subscribe(kcat: Kcat, prefix: str) -> Any:
 @behaviour
 def subscribe_pattern(kcat: Kcat, prefix: str) -> Any:
     for name in ("a", "b", "other"):
-        kcat.produce(wire.create_topic(kcat.bootstrap, f"{prefix}-{name}"), [name])
+        kcat.produce(raw.create_topic(kcat.bootstrap, f"{prefix}-{name}"), [name])
     output = kcat.checked("-G", prefix, "-J", "-c", "2", "-X", "auto.offset.reset=earliest", f"^{prefix}-[ab]$")
     return sorted(values(envelopes(output)), key=str)
 
 
 @behaviour
 def assign(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=3)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=3)
     spread(kcat, topic, 9, 3)
     messages = [m for p in ("0", "2") for m in kcat.consume(topic, "-p", p, "-o", "beginning")]
     return {"values": sorted(values(messages), key=str)}
@@ -305,7 +305,7 @@ def assign(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def seek(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(10))
     outcome = {
         "first": values(kcat.consume(topic)),
@@ -323,14 +323,14 @@ def seek(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def seek_out_of_range(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(5))
     return values(kcat.consume(topic, "-o", "1000", "-X", "topic.auto.offset.reset=earliest"))
 
 
 @behaviour
 def reset_to_latest(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(5))
     member = KcatMember(kcat, "-G", prefix, "-X", "auto.offset.reset=latest", topic)
     wait_for(lambda: member.at_end, "the consumer is at the end")
@@ -347,7 +347,7 @@ def queried(kcat: Kcat, topic: str, timestamp: int) -> int | None:
 
 @behaviour
 def offsets_for_times(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     for first in (0, 5):
         kcat.produce(topic, numbers(5, first=first))
         time.sleep(0.02)
@@ -358,8 +358,8 @@ def offsets_for_times(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def beginning_and_end_offsets(kcat: Kcat, prefix: str) -> Any:
-    filled = wire.create_topic(kcat.bootstrap, prefix)
-    empty = wire.create_topic(kcat.bootstrap, f"{prefix}-empty")
+    filled = raw.create_topic(kcat.bootstrap, prefix)
+    empty = raw.create_topic(kcat.bootstrap, f"{prefix}-empty")
     kcat.produce(filled, numbers(10))
     topics = {"filled": filled, "empty": empty}
     return {name: [queried(kcat, topic, -2), queried(kcat, topic, -1)] for name, topic in topics.items()}
@@ -370,7 +370,7 @@ def beginning_and_end_offsets(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def commit_at_close(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix)
+    topic = raw.create_topic(kcat.bootstrap, prefix)
     kcat.produce(topic, numbers(5))
     outcome = {}
     for turn in ("first", "second"):
@@ -382,7 +382,7 @@ def commit_at_close(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def group_shares_partitions(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=4)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=4)
     members = [
         KcatMember(kcat, "-G", prefix, *SMALLEST_SESSION, "-X", "auto.offset.reset=earliest", topic) for _ in "ab"
     ]
@@ -400,7 +400,7 @@ def group_shares_partitions(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def group_takes_over_from_killed(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=2)
     arguments = ["-G", prefix, *SMALLEST_SESSION, "-X", "auto.offset.reset=earliest", topic]
     survivor, victim = KcatMember(kcat, *arguments), KcatMember(kcat, *arguments)
     try:
@@ -417,7 +417,7 @@ def group_takes_over_from_killed(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def static_member_returns(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=2)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=2)
 
     def member(instance: str) -> KcatMember:
         settings = [f"group.instance.id={instance}", "session.timeout.ms=30000", "heartbeat.interval.ms=500"]
@@ -442,7 +442,7 @@ def static_member_returns(kcat: Kcat, prefix: str) -> Any:
 
 @behaviour
 def cooperative_rebalance(kcat: Kcat, prefix: str) -> Any:
-    topic = wire.create_topic(kcat.bootstrap, prefix, partitions=4)
+    topic = raw.create_topic(kcat.bootstrap, prefix, partitions=4)
     strategy = ["-X", "partition.assignment.strategy=cooperative-sticky", *SMALLEST_SESSION]
     first = KcatMember(kcat, "-G", prefix, *strategy, topic)
     wait_for(lambda: len(first.assigned) == 4, "the first member has all four partitions")
@@ -463,14 +463,14 @@ def cooperative_rebalance(kcat: Kcat, prefix: str) -> Any:
 @behaviour
 def admin_list_topics(kcat: Kcat, prefix: str) -> Any:
     for name in ("a", "b"):
-        wire.create_topic(kcat.bootstrap, f"{prefix}-{name}")
+        raw.create_topic(kcat.bootstrap, f"{prefix}-{name}")
     topics = [topic["topic"] for topic in kcat.metadata()["topics"]]
     return sorted(topic.removeprefix(prefix) for topic in topics if topic.startswith(prefix))
 
 
 @behaviour
 def admin_describe_topic(kcat: Kcat, prefix: str) -> Any:
-    wire.create_topic(kcat.bootstrap, prefix, partitions=2)
+    raw.create_topic(kcat.bootstrap, prefix, partitions=2)
     metadata = kcat.metadata("-t", prefix)
     brokers = {broker["id"] for broker in metadata["brokers"]}
     partitions = metadata["topics"][0]["partitions"]

@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-FETCH, METADATA, CREATE_TOPICS = 1, 3, 19
+FETCH, METADATA, FIND_COORDINATOR, HEARTBEAT, CREATE_TOPICS = 1, 3, 10, 12, 19
+LOADING, NOT_AVAILABLE, NOT_COORDINATOR = 14, 15, 16
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -113,3 +114,28 @@ def first_batch(bootstrap: str, topic: str, partition: int = 0) -> Batch:
     records = answer.bytes(answer.take("i"))
     attributes, producer_id, count = struct.unpack_from(">h20xq6xi", records, 21)
     return Batch(records[16], CODECS[attributes & 7], producer_id, count)
+
+
+def settle(bootstrap: str, groups: int = 200, seconds: float = 60) -> None:
+    """Wait until the coordinators of so many groups serve, so that hardly any partition of offsets is still loading.
+
+    A broker that was just started makes its offsets topic at the first question for a coordinator; clients differ in
+    whether they wait for it.
+    """
+    deadline = time.monotonic() + seconds
+    for number in range(groups):
+        group = string(f"settle-{number}")
+        while not coordinator_serves(bootstrap, group):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no coordinator within {seconds} s")
+            time.sleep(0.1)
+
+
+def coordinator_serves(bootstrap: str, group: bytes) -> bool:
+    found = call(bootstrap, FIND_COORDINATOR, 1, group + b"\0")
+    found.take("i")
+    if found.take("h"):
+        return False
+    answer = call(bootstrap, HEARTBEAT, 1, group + struct.pack(">i", 1) + string("nobody"))
+    answer.take("i")
+    return answer.take("h") not in (LOADING, NOT_AVAILABLE, NOT_COORDINATOR)
