@@ -1,4 +1,5 @@
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -525,3 +526,38 @@ def test_only_the_segment_that_is_written_keeps_its_file_open(logs: Any, append:
     log.flush(NOW)
     log = logs.reopen(log, clean=False)
     assert [name for name in open_logs() if not name.endswith("deleted)")] == []
+
+
+@pytest.mark.slow
+def test_flushing_in_a_thread_while_the_log_is_written(logs: Any, append: Append) -> None:
+    log = logs.create(segment_bytes=5000, index_interval_bytes=100, segment_index_bytes=500)
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def flush() -> None:
+        try:
+            while not done.is_set():
+                log.flush(NOW)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=flush)
+    thread.start()
+    try:
+        for place in range(3000):
+            append(log, b"x" * 100, b"y", epoch=place // 500)
+            offset = place * 7919 % log.log_end_offset
+            records = log.read(offset, 500, upper_bound=log.log_end_offset).records
+            assert records is not None
+            first = next(batches(records.read()))
+            assert first.base_offset <= offset <= first.last_offset
+    finally:
+        done.set()
+        thread.join()
+    assert failures == []
+    log.flush(NOW)
+    written = {path.name: path.read_bytes() for path in logs.directory.glob("*index")}
+    logs.reopen(log, clean=False)
+    active = f"{log.segments[-1].base_offset:020d}"
+    for path in logs.directory.glob("*index"):
+        assert path.name.startswith(active) or path.read_bytes() == written[path.name]

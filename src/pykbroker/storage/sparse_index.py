@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 from struct import Struct
+from threading import Lock
 
 from pykbroker.storage.checkpoints import write_all
+
+_FILES = Lock()
+"""One index is written out at a time: a flush in a thread must not meet the writer's own at a roll."""
 
 
 class SparseIndex:
@@ -164,23 +168,21 @@ class SparseIndex:
 
     def flush(self) -> None:
         """Writes what isn't in the file yet, without a sync. May run in a thread while the log is appended to."""
-        entries = self._entries
-        if entries is None:
-            return
-        end = len(entries)
-        start = self._written
-        if start == end:
-            return
-        if start > end:
-            start = 0
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            write_all(fd, entries[start:end], start)
-            if start == 0:
-                os.ftruncate(fd, end)
-        finally:
-            os.close(fd)
-        self._written = end
+        with _FILES:
+            entries = self._entries
+            if entries is None or self._written == len(entries):
+                return
+            end = len(entries)
+            anew = self._written > end
+            start = 0 if anew else self._written
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                write_all(fd, entries[start:end], start)
+                if anew:
+                    os.ftruncate(fd, end)
+            finally:
+                os.close(fd)
+            self._written = end
 
     def release(self) -> None:
         """Writes the rest and holds no memory from now on: the segment is not written any more."""
