@@ -76,4 +76,5 @@ def test_a_groups_config() -> None:
     assert entries["consumer.session.timeout.ms"].value == "50000"
     assert entries["consumer.session.timeout.ms"].source == STATIC_BROKER
     assert entries["consumer.heartbeat.interval.ms"].source == DYNAMIC_GROUP
-    assert entries["share.auto.offset.reset"].value == "latest"
+    entry = entries["share.auto.offset.reset"]
+    assert (entry.value, entry.synonyms) == ("latest", (Synonym("share.auto.offset.reset", "latest", DEFAULT),))

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pykbroker.config.describe import (
     DEFAULT,
     DYNAMIC_BROKER_LOGGER,
-    TYPES,
+    UNKNOWN_TYPE,
     ConfigEntry,
     describe_broker,
+    describe_client_metrics,
     describe_group,
     describe_topic,
 )
@@ -38,14 +39,14 @@ async def describe_configs(request: DescribeConfigsRequest, context: RequestCont
 def _describe(
     resource: DescribeConfigsRequest.Resource, request: DescribeConfigsRequest, context: RequestContext
 ) -> Result:
-    result = Result(resource_type=resource.resource_type, resource_name=resource.resource_name, error_message=None)
+    result = Result(resource_type=resource.resource_type, resource_name=resource.resource_name, error_message="")
     describe = _DESCRIBERS.get(resource.resource_type)
     try:
         if describe is None:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource.resource_type}")
         entries = describe(resource.resource_name, context)
     except KafkaError as error:
-        result.error_code, result.error_message = error.code, error.message
+        result.error_code, result.error_message = error.code, error.message or ""
         return result
     keys = resource.configuration_keys
     for entry in entries:
@@ -87,7 +88,7 @@ def _broker(name: str, context: RequestContext) -> list[ConfigEntry]:
     """The empty name stands for the defaults of all brokers that were set dynamically: there are none."""
     if not name:
         return []
-    _check_own_id(name, context, " or empty string")
+    _check_own_id(name, context, " or empty string,")
     return describe_broker(context.services.config)
 
 
@@ -99,7 +100,7 @@ def _check_own_id(name: str, context: RequestContext, alternative: str) -> None:
         message = f"Broker id must be an integer, but it is: {name}"
         raise KafkaError(ErrorCode.INVALID_REQUEST, message) from None
     if broker != own:
-        message = f"Unexpected broker id, expected {own}{alternative}, but received {name}"
+        message = f"Unexpected broker id, expected {own}{alternative} but received {name}"
         raise KafkaError(ErrorCode.INVALID_REQUEST, message)
 
 
@@ -112,7 +113,7 @@ def _loggers(name: str, context: RequestContext) -> list[ConfigEntry]:
     levels = {one: logging.getLevelName(logging.getLogger(one).getEffectiveLevel()) for one in sorted(known)}
     levels["root"] = logging.getLevelName(logging.getLogger().level)
     return [
-        ConfigEntry(one, _LEVELS.get(level, level), DYNAMIC_BROKER_LOGGER, TYPES["string"])
+        ConfigEntry(one, _LEVELS.get(level, level), DYNAMIC_BROKER_LOGGER, UNKNOWN_TYPE)
         for one, level in levels.items()
     ]
 
@@ -120,7 +121,7 @@ def _loggers(name: str, context: RequestContext) -> list[ConfigEntry]:
 def _client_metrics(name: str, context: RequestContext) -> list[ConfigEntry]:
     if not name:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Client metrics subscription name must not be empty")
-    return []
+    return describe_client_metrics()
 
 
 def _group(name: str, context: RequestContext) -> list[ConfigEntry]:

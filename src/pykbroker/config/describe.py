@@ -93,8 +93,20 @@ def describe_group(config: BrokerConfig, overrides: Mapping[str, str]) -> list[C
             value = key.parse(overrides[name])
         else:
             value = key.ours if key.source is None else config.value(key.source)
-        entries.append(_override_entry(config, key, value, overrides, DYNAMIC_GROUP))
+        entry = _override_entry(config, key, value, overrides, DYNAMIC_GROUP)
+        if key.source is None:
+            entry = entry._replace(synonyms=(*entry.synonyms, Synonym(name, key.format(key.ours), DEFAULT)))
+        entries.append(entry)
     return entries
+
+
+def describe_client_metrics() -> list[ConfigEntry]:
+    """A client metrics subscription that nobody has made: its defaults."""
+    return [
+        ConfigEntry("interval.ms", "300000", DEFAULT, TYPES["int"]),
+        ConfigEntry("match", "", DEFAULT, TYPES["list"]),
+        ConfigEntry("metrics", "", DEFAULT, TYPES["list"]),
+    ]
 
 
 def _effective(config: BrokerConfig, name: str, key: Key[Any]) -> str | None:

@@ -211,7 +211,7 @@ def plan_growth(
     """The partitions to add so that a topic has `count` of them; raises KafkaError."""
     topic = image.topics.get(name)
     if topic is None:
-        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     known = len(topic.partitions)
     if count == known:
         raise KafkaError(ErrorCode.INVALID_PARTITIONS, f"Topic already has {known} partition(s).")
