@@ -114,9 +114,10 @@ async def test_an_error_of_the_whole_group(broker: Any, version: int) -> None:
     assert (await commit(broker, 9))[0] == E.NOT_COORDINATOR
 
 
-async def test_a_commit_of_a_member_that_is_none(broker: Any) -> None:
-    codes = await commit(broker, 9, generation_id_or_member_epoch=3, member_id="nobody")
-    assert codes[0] == E.ILLEGAL_GENERATION
+@pytest.mark.parametrize(("version", "code"), [(8, E.ILLEGAL_GENERATION), (9, E.GROUP_ID_NOT_FOUND)])
+async def test_a_commit_of_a_member_that_is_none(broker: Any, version: int, code: E) -> None:
+    codes = await commit(broker, version, generation_id_or_member_epoch=3, member_id="nobody")
+    assert codes[0] == code
 
 
 async def test_offsets_go_with_their_topic(broker: Any) -> None:

@@ -27,6 +27,7 @@ Fetched = Mapping[TopicPartition, CommittedOffset | None]
 
 FIRST_WITH_TOPIC_IDS = 10
 FIRST_WITH_GROUPS = 8
+FIRST_WITH_GROUP_ID_NOT_FOUND = 9
 FIRST_WITH_GROUP_ERROR = 2
 
 
@@ -79,7 +80,10 @@ async def _commit(
     try:
         return await context.services.group_coordinator.commit(request.group_id, member, offsets)
     except KafkaError as error:
-        return dict.fromkeys(offsets, error.code)
+        code = error.code
+        if code is ErrorCode.GROUP_ID_NOT_FOUND and context.api_version < FIRST_WITH_GROUP_ID_NOT_FOUND:
+            code = ErrorCode.ILLEGAL_GENERATION
+        return dict.fromkeys(offsets, code)
 
 
 def _name(name: str, topic_id: UUID, context: RequestContext) -> str | None:

@@ -41,7 +41,7 @@ def test_who_may_commit_in_a_group_with_members(talk: Any, member_id: str, gener
 
 
 def test_a_commit_of_a_generation_needs_its_group(talk: Any) -> None:
-    assert talk.commit("client-1", 1) == E.ILLEGAL_GENERATION
+    assert talk.commit("client-1", 1) == E.GROUP_ID_NOT_FOUND
     assert talk.shard.groups == {}
 
 

@@ -116,7 +116,7 @@ class GroupShard:
         if group is not None:
             group.check_commit(member_id, instance_id, generation, now)
         elif generation >= 0:
-            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+            raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
         answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
         return self._decided(group_id, answer, draft)
 
