@@ -26,5 +26,9 @@ def test_answers_as_apache_kafka(bootstrap: str, name: str, version: int) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "label"), list(DIFFERENCES))
 def test_known_difference_is_one(bootstrap: str, name: str, label: str) -> None:
-    versions = CONVERSATIONS[name].versions
-    assert any(said(bootstrap, name, v).get(label) != expected(name, v).get(label) for v in versions)
+    alike = [
+        version
+        for version in CONVERSATIONS[name].versions
+        if said(bootstrap, name, version).get(label) == expected(name, version).get(label)
+    ]
+    assert alike != list(CONVERSATIONS[name].versions), "answered as Apache Kafka does: take it off wire_differences.py"

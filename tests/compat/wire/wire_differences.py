@@ -19,15 +19,6 @@ STEPS = {
         "old epoch",
         "older than the last five",
     ],
-    "fetch_errors": [
-        "beyond the end",
-        "negative offset",
-        "unknown partition",
-        "unknown topic",
-        "no topic id",
-        "diverging epoch",
-    ],
-    "fetch_sessions": ["an unknown topic", "still unknown"],
     "init_producer_id": ["empty transactional id"],
 }
 
