@@ -20,7 +20,7 @@ from pykbroker.storage import offset_lookup
 from pykbroker.storage.checkpoints import sync_directory, sync_path
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.leader_epochs import LeaderEpochs
-from pykbroker.storage.log_segment import LogSegment
+from pykbroker.storage.log_segment import Located, LogSegment
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
 from pykbroker.storage.meta_properties import write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
@@ -205,6 +205,8 @@ class UnifiedLog:
         base = self.log_end_offset
         data = give_place(validated, base, leader_epoch)
         self._write(data, base, batch.last_offset, batch.max_timestamp, now_ms)
+        segment, size = self.segments[-1], len(data)
+        segment.tail = Located(segment.size - size, size, base, batch.last_offset)
         self._accept(batch)
         return AppendInfo(
             base, batch.last_offset, batch.max_timestamp, validated.log_append_time, self.log_start_offset, batch.count

@@ -60,6 +60,7 @@ class LogSegment:
         "max_timestamp_offset",
         "path",
         "size",
+        "tail",
         "time_index",
         "txn_index",
     )
@@ -79,6 +80,8 @@ class LogSegment:
         self._first_timestamp: int | None = None
         self._bytes_since_index = 0
         self._file: LogFile | None = None
+        self.tail: Located | None = None
+        """The batch appended last, for which most readers wait."""
 
     # -- files -------------------------------------------------------------------------------------------------
 
@@ -209,6 +212,9 @@ class LogSegment:
 
     def locate(self, offset: int) -> Located | None:
         """The first batch whose last offset is ≥ `offset`. Raises CorruptBatch where the file holds no batch."""
+        tail = self.tail
+        if tail is not None and tail.base_offset <= offset <= tail.last_offset:
+            return tail
         found = self.index.floor(offset - self.base_offset)
         if found is None:
             return self._scan_for(offset, 0)
@@ -319,6 +325,7 @@ class LogSegment:
         file = self.file
         os.ftruncate(file.fd, position)
         self.size = position
+        self.tail = None
 
     def _cut_indexes(self, relative_offset: int) -> None:
         for index, place in ((self.index, 0), (self.time_index, 1)):
