@@ -41,11 +41,13 @@ class LeaderState:
 class Replica:
     """A hosted partition: its rules and its log."""
 
-    __slots__ = ("log", "partition")
+    __slots__ = ("failing", "log", "partition")
 
     def __init__(self, partition: Partition, log: UnifiedLog) -> None:
         self.partition = partition
         self.log = log
+        self.failing = False
+        """Whether the last append met a disk that is full or broken: said once, not for each retry."""
 
     @property
     def last_stable_offset(self) -> int:
@@ -216,9 +218,14 @@ class ReplicaManager:
                 info = target.append_as_leader(
                     records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
                 )
-        except OSError as error:
-            log.error("can't append to %s: %s", partition.topic_partition, error)
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
+        except KafkaError as error:
+            if error.code is ErrorCode.KAFKA_STORAGE_ERROR and not replica.failing:
+                replica.failing = True
+                log.error("can't append to %s: %s", partition.topic_partition, error.message)
+            raise
+        if replica.failing:
+            replica.failing = False
+            log.info("appends to %s succeed again", partition.topic_partition)
         if partition.appended(target.log_end_offset):
             self._purgatory.check(partition.topic_partition)
         return info
