@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Iterator
 from uuid import UUID
 
 from pykbroker.cluster.fetch_session import FetchContext, FetchPartition, PartitionAnswer, PartitionKey
@@ -11,45 +11,44 @@ from pykbroker.protocol.messages.fetch import FetchRequest, FetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.replica_manager import Replica
 from pykbroker.server.request import RequestContext, handles
+from pykbroker.storage.file_slice import FileSlice
 
 Response = FetchResponse.Response
 Partition = FetchResponse.Response.Partition
 
-FIRST_WITH_TOPIC_IDS = 13
-FIRST_WITH_MAGIC_2 = 4
 FIRST_WITH_WHOLE_FIRST_BATCH = 3
-FIRST_WITH_ZSTD = 10
+FIRST_WITH_MAGIC_2 = 4
+FIRST_WITH_STORAGE_ERROR = 6
+FIRST_WITH_SESSIONS = 7
+FIRST_WITH_TOPIC_IDS = 13
+FIRST_WITH_REPLICA_STATE = 15
+FIRST_WITH_LEADERS = 16
 READ_COMMITTED = 1
 
 
 @handles(FetchRequest, "0-18")
 async def fetch(request: FetchRequest, context: RequestContext) -> FetchResponse:
-    """Fetch 0-18: answers when `min_bytes` are there, after `max_wait_ms`, or at once where anything is wrong.
+    """Fetch 0-18: answers when `min_bytes` are there, after `max_wait_ms`, or at once where a partition can't be read.
 
-    Sessions from 7 on (KIP-227), leader epochs from 9 (KIP-320), topic ids from 13 (KIP-516). Up to 3 the records are
-    converted down to the old message formats. Returns the whole batch that holds the offset asked for; the first
-    batch of the answer is whole even where it is over the limits (KIP-74, from 3 on).
+    Sessions from 7 on (KIP-227), leader epochs from 9 (KIP-320), topic ids from 13 (KIP-516), the leader to go to
+    from 16 (KIP-951). Up to 3 the records are converted down to the old message formats. Returns the whole batch that
+    holds the offset asked for; the answer's first batch is whole even where it is over the limits (KIP-74, from 3 on).
     """
-    services = context.services
-    version = context.api_version
+    services, version = context.services, context.api_version
+    replica_id = request.replica_state.replica_id if version >= FIRST_WITH_REPLICA_STATE else request.replica_id
     session = services.fetch_sessions.context(
         request.session_id,
-        request.session_epoch if version >= 7 else -1,
+        request.session_epoch if version >= FIRST_WITH_SESSIONS else -1,
         _asked(request, version),
         _forgotten(request, version),
         uses_topic_ids=version >= FIRST_WITH_TOPIC_IDS,
-        privileged=False,
+        privileged=replica_id >= 0,
         now=services.clock.monotonic(),
     )
-    reader = _Reader(request, context)
-    partitions = list(session)
-    answers = reader.read(partitions)
-    if not reader.complete and partitions and request.max_wait_ms > 0:
-        await services.purgatory.wait_until(
-            lambda: reader.would_complete(partitions), reader.keys(partitions), request.max_wait_ms / 1000
-        )
-        answers = reader.read(partitions)
-    return _respond(session, partitions, answers, reader)
+    reading = _Reading(request, context, session, replica_id)
+    if request.max_wait_ms > 0 and reading.keys:
+        await services.purgatory.wait_until(reading.ready, reading.keys, request.max_wait_ms / 1000)
+    return _respond(session, reading, context)
 
 
 def _asked(request: FetchRequest, version: int) -> dict[PartitionKey, FetchPartition]:
@@ -62,7 +61,7 @@ def _asked(request: FetchRequest, version: int) -> dict[PartitionKey, FetchParti
                 key,
                 partition.fetch_offset,
                 partition.partition_max_bytes,
-                partition.current_leader_epoch,
+                max(-1, partition.current_leader_epoch),
                 partition.last_fetched_epoch,
                 partition.log_start_offset,
             )
@@ -77,120 +76,172 @@ def _forgotten(request: FetchRequest, version: int) -> list[PartitionKey]:
     ]
 
 
-class _Reader:
-    """Reads what one request asks for, as often as its wait wants to know."""
+class _Reading:
+    """What one request reads: looked at as often as its wait wants to know, answered once."""
 
-    def __init__(self, request: FetchRequest, context: RequestContext) -> None:
+    def __init__(self, request: FetchRequest, context: RequestContext, session: FetchContext, replica_id: int) -> None:
         self._services = context.services
+        self._replicas = context.services.replica_manager
         self._version = context.api_version
+        self._incremental = session.incremental
+        self._replica_id = replica_id
         self._committed_only = request.isolation_level == READ_COMMITTED
-        self._min_bytes = request.min_bytes
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
-        self.complete = False
-        """Whether the last `read` found enough to answer without waiting."""
-
-    def read(self, partitions: list[FetchPartition]) -> list[Partition]:
-        """One answer for each partition, in the same order."""
-        left, size, failed, answers = self._max_bytes, 0, False, []
-        for asked in partitions:
-            answer = self._read_one(asked, left, first=size == 0)
-            taken = len(answer.records) if answer.records is not None else 0
-            size += taken
-            left = max(0, left - taken)
-            failed = failed or answer.error_code != ErrorCode.NONE or answer.diverging_epoch.epoch >= 0
-            answers.append(answer)
-        self.complete = failed or size >= self._min_bytes
-        return answers
-
-    def would_complete(self, partitions: list[FetchPartition]) -> bool:
-        """Whether a request that waits on these partitions can be answered: asked at each of their changes."""
-        if self._min_bytes > 1:
-            self.read(partitions)
-            return self.complete
-        return any(self._has_news(asked) for asked in partitions)
-
-    def _has_news(self, asked: FetchPartition) -> bool:
-        tp = self._resolve(asked)
-        replica = None if tp is None else self._services.replica_manager.find(tp)
-        return replica is None or self._end(replica) > asked.fetch_offset
-
-    def keys(self, partitions: list[FetchPartition]) -> list[Hashable]:
-        """What to wait on."""
-        return [tp for tp in map(self._resolve, partitions) if tp is not None]
+        self._min_bytes = min(request.min_bytes, self._max_bytes)
+        self._known: list[FetchPartition] = []
+        self._unknown: list[tuple[FetchPartition, ErrorCode]] = []
+        self.keys: list[TopicPartition] = []
+        """What to wait on. A partition that nobody knows is no reason to answer early: its client would ask in a
+        tight loop."""
+        for asked in session:
+            tp = self._resolve(asked)
+            if tp is None:
+                self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_ID))
+            elif self._replicas.find(tp) is None and self._services.metadata.partition(tp) is None:
+                self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+            else:
+                self._known.append(asked)
+                self.keys.append(tp)
 
     def _resolve(self, asked: FetchPartition) -> TopicPartition | None:
-        topic, index = asked.key
-        name = topic if isinstance(topic, str) else self._services.metadata.topic_name(topic)
-        return None if name is None else TopicPartition(name, index)
+        if asked.topic_partition is None:
+            topic_id, index = asked.key
+            name = self._services.metadata.topic_name(topic_id)  # type: ignore[arg-type]
+            if name is not None:
+                asked.topic_partition = TopicPartition(name, index)
+        return asked.topic_partition
+
+    def ready(self) -> bool:
+        """Whether to answer now: enough bytes are there, or a partition can't be read."""
+        wanted, size = self._min_bytes, 0
+        if wanted <= 0:
+            return True
+        for asked in self._known:
+            try:
+                replica = self._leader(asked)
+                if asked.last_fetched_epoch >= 0 and _divergence(asked, replica) is not None:
+                    return True
+                if asked.fetch_offset < self._end(replica):
+                    if wanted == 1:
+                        return True
+                    records = self._read(asked, replica, self._max_bytes, whole_first=not size)
+                    size += 0 if records is None else len(records)
+            except KafkaError:
+                return True
+            if size >= wanted:
+                return True
+        return False
+
+    def answers(self) -> Iterator[tuple[FetchPartition, Partition]]:
+        """Every partition's answer but for those of an incremental session that there is nothing to say about."""
+        left, whole_first = self._max_bytes, self._version >= FIRST_WITH_WHOLE_FIRST_BATCH
+        for asked in self._known:
+            try:
+                replica = self._leader(asked)
+                if self._incremental and self._is_quiet(asked, replica):
+                    continue
+                answer = self._answer(asked, replica, left, whole_first)
+            except KafkaError as error:
+                answer = self._refusal(asked, error.code)
+            if size := len(answer.records or b""):
+                left, whole_first = max(0, left - size), False
+            yield asked, answer
+        for asked, code in self._unknown:
+            yield asked, Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1)
+
+    def _leader(self, asked: FetchPartition) -> Replica:
+        """The replica to read from, led here. Raises what the partition's answer says otherwise."""
+        assert asked.topic_partition is not None
+        replica = self._replicas.leader(asked.topic_partition)
+        partition = replica.partition
+        if self._version >= FIRST_WITH_TOPIC_IDS and partition.topic_id != asked.key[0]:
+            raise KafkaError(ErrorCode.INCONSISTENT_TOPIC_ID)
+        partition.check_leader_epoch(asked.current_leader_epoch)
+        if self._replica_id >= 0:  # Followers don't fetch from this broker yet: nobody's replica id is known.
+            known_epoch = asked.current_leader_epoch >= 0
+            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH if known_epoch else ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        log, offset = replica.log, asked.fetch_offset
+        if offset < log.log_start_offset or (offset > log.log_end_offset and asked.last_fetched_epoch < 0):
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        return replica
 
     def _end(self, replica: Replica) -> int:
         return replica.last_stable_offset if self._committed_only else replica.partition.high_watermark
 
-    def _read_one(self, asked: FetchPartition, left: int, first: bool) -> Partition:
-        answer = Partition(partition_index=asked.key[1], high_watermark=-1, records=b"", aborted_transactions=None)
-        tp = self._resolve(asked)
-        try:
-            if tp is None:
-                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
-            replica = self._services.replica_manager.leader(tp)
-            replica.partition.check_leader_epoch(asked.current_leader_epoch)
-            self._fill(answer, asked, replica, left, first)
-        except KafkaError as error:
-            answer.error_code = error.code
-        return answer
+    def _is_quiet(self, asked: FetchPartition, replica: Replica) -> bool:
+        return (
+            asked.fetch_offset >= self._end(replica)
+            and asked.last_fetched_epoch < 0
+            and asked.was_told(replica.partition.high_watermark, replica.log.log_start_offset)
+        )
 
-    def _fill(self, answer: Partition, asked: FetchPartition, replica: Replica, left: int, first: bool) -> None:
+    def _answer(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> Partition:
         log, end = replica.log, self._end(replica)
-        answer.high_watermark = replica.partition.high_watermark
-        answer.last_stable_offset = replica.last_stable_offset
-        answer.log_start_offset = log.log_start_offset
-        if asked.last_fetched_epoch >= 0 and self._diverges(answer, asked, replica):
-            return
-        if not log.log_start_offset <= asked.fetch_offset <= log.log_end_offset:
-            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
-        if self._version < FIRST_WITH_ZSTD and log.config.compression_type == "zstd":
-            raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
-        if asked.fetch_offset < end:
-            whole_first = first and self._version >= FIRST_WITH_WHOLE_FIRST_BATCH
-            found = log.read(
-                asked.fetch_offset, min(asked.max_bytes, left), upper_bound=end, min_one_message=whole_first
+        answer = Partition(
+            partition_index=asked.key[1],
+            high_watermark=replica.partition.high_watermark,
+            last_stable_offset=replica.last_stable_offset,
+            log_start_offset=log.log_start_offset,
+            aborted_transactions=None,
+        )
+        if asked.last_fetched_epoch >= 0:
+            diverging = _divergence(asked, replica)
+            if diverging is not None:
+                answer.diverging_epoch = diverging
+                return answer
+        records = self._read(asked, replica, left, whole_first)
+        if records is not None:
+            answer.records = (
+                records if self._version >= FIRST_WITH_MAGIC_2 else self._down_convert(asked, replica, records)
             )
-            if found.records is not None:
-                answer.records = found.records
-                if self._version < FIRST_WITH_MAGIC_2:
-                    answer.records = self._down_convert(found.records.read(), asked.fetch_offset)
         if self._committed_only:
             answer.aborted_transactions = [
                 Partition.AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
                 for producer_id, first_offset in log.aborted_transactions(asked.fetch_offset, end)
             ]
+        return answer
 
-    def _down_convert(self, records: bytes, offset: int) -> bytes:
+    def _read(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> FileSlice | None:
+        return replica.log.read(
+            asked.fetch_offset,
+            max(0, min(asked.max_bytes, left)),
+            upper_bound=self._end(replica),
+            min_one_message=whole_first and self._version >= FIRST_WITH_WHOLE_FIRST_BATCH,
+        ).records
+
+    def _down_convert(self, asked: FetchPartition, replica: Replica, records: FileSlice) -> bytes:
         from pykbroker.protocol.records.message_set import down_convert  # Rare: only clients before 0.11 need it.
 
-        return down_convert(records, 0 if self._version < 2 else 1, offset)
+        if not replica.log.config.message_downconversion_enable:
+            raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+        return down_convert(records.read(), 0 if self._version < 2 else 1, asked.fetch_offset)
 
-    @staticmethod
-    def _diverges(answer: Partition, asked: FetchPartition, replica: Replica) -> bool:
-        """KIP-595: whoever fetched another history than the leader's is told where the two part."""
-        epoch, end_offset = replica.log.end_offset_for_epoch(asked.last_fetched_epoch)
-        if epoch < 0 or end_offset < 0:
-            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
-        if epoch >= asked.last_fetched_epoch and end_offset >= asked.fetch_offset:
-            return False
-        answer.diverging_epoch = Partition.DivergingEpoch(epoch=epoch, end_offset=end_offset)
-        return True
+    def _refusal(self, asked: FetchPartition, code: ErrorCode) -> Partition:
+        if code == ErrorCode.KAFKA_STORAGE_ERROR and self._version < FIRST_WITH_STORAGE_ERROR:
+            code = ErrorCode.NOT_LEADER_OR_FOLLOWER  # Older clients don't know the code, nor that they may retry.
+        return Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1, aborted_transactions=None)
 
 
-def _respond(
-    session: FetchContext, partitions: list[FetchPartition], answers: list[Partition], reader: _Reader
-) -> FetchResponse:
+def _divergence(asked: FetchPartition, replica: Replica) -> Partition.DivergingEpoch | None:
+    """KIP-595: whoever fetched another history than the leader's is told where the two part."""
+    epoch, end_offset = replica.log.end_offset_for_epoch(asked.last_fetched_epoch)
+    if epoch < 0 or end_offset < 0:
+        raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+    if epoch >= asked.last_fetched_epoch and end_offset >= asked.fetch_offset:
+        return None
+    return Partition.DivergingEpoch(epoch=epoch, end_offset=end_offset)
+
+
+def _respond(session: FetchContext, reading: _Reading, context: RequestContext) -> FetchResponse:
     """Groups the answers by topic, without those that an incremental session's client knows already."""
-    responses: list[Response] = []
+    response = FetchResponse(session_id=session.session_id)
+    if session.overtaken:
+        response.error_code = ErrorCode.INVALID_FETCH_SESSION_EPOCH
+        return response
     last: str | UUID | None = None
-    for asked, answer in zip(partitions, answers, strict=True):
+    for asked, answer in reading.answers():
         news = PartitionAnswer(
-            len(answer.records) if answer.records is not None else 0,
+            len(answer.records or b""),
             answer.high_watermark,
             answer.log_start_offset,
             answer.error_code,
@@ -198,9 +249,28 @@ def _respond(
         )
         if not session.must_answer(asked, news):
             continue
+        if context.api_version >= FIRST_WITH_LEADERS and answer.error_code:
+            _name_leader(response, asked, answer, context)
         topic = asked.key[0]
         if topic != last:
             last = topic
-            responses.append(Response(topic=topic) if isinstance(topic, str) else Response(topic_id=topic))
-        responses[-1].partitions.append(answer)
-    return FetchResponse(session_id=session.session_id, responses=responses)
+            response.responses.append(Response(topic=topic) if isinstance(topic, str) else Response(topic_id=topic))
+        response.responses[-1].partitions.append(answer)
+    return response
+
+
+def _name_leader(response: FetchResponse, asked: FetchPartition, answer: Partition, context: RequestContext) -> None:
+    """KIP-951: a client that came to the wrong broker, or with an old epoch, is told where to go."""
+    moved = answer.error_code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
+    if not moved or asked.topic_partition is None:
+        return
+    metadata = context.services.metadata
+    state = metadata.partition(asked.topic_partition)
+    if state is None:
+        return
+    answer.current_leader = Partition.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)
+    address = metadata.broker_for(context, state.leader)
+    if address is not None and all(known.node_id != address.id for known in response.node_endpoints):
+        response.node_endpoints.append(
+            FetchResponse.NodeEndpoint(node_id=address.id, host=address.host, port=address.port, rack=address.rack)
+        )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.topic_partition import TopicPartition
 
 INVALID_SESSION_ID = 0
 INITIAL_EPOCH = 0
@@ -40,6 +41,7 @@ class FetchPartition:
         "log_start_offset",
         "max_bytes",
         "told_log_start_offset",
+        "topic_partition",
     )
 
     def __init__(
@@ -59,6 +61,9 @@ class FetchPartition:
         self.log_start_offset = log_start_offset
         self.high_watermark = -1
         self.told_log_start_offset = -1
+        topic, index = key
+        self.topic_partition = TopicPartition(topic, index) if isinstance(topic, str) else None
+        """By name; None while the topic id is unknown. What a session has resolved stays, as in Kafka."""
 
     def update(self, asked: FetchPartition) -> None:
         """Takes over what an incremental request asks; what the client was told stays."""
@@ -66,12 +71,15 @@ class FetchPartition:
         self.current_leader_epoch, self.last_fetched_epoch = asked.current_leader_epoch, asked.last_fetched_epoch
         self.log_start_offset = asked.log_start_offset
 
+    def was_told(self, high_watermark: int, log_start_offset: int) -> bool:
+        """Whether the last answer about this partition said the same, without an error."""
+        return high_watermark == self.high_watermark and log_start_offset == self.told_log_start_offset
+
     def must_answer(self, answer: PartitionAnswer) -> bool:
         """Whether an incremental answer has to name this partition; remembers what the client is told."""
         news = (
             answer.size > 0
-            or answer.high_watermark != self.high_watermark
-            or answer.log_start_offset != self.told_log_start_offset
+            or not self.was_told(answer.high_watermark, answer.log_start_offset)
             or answer.error_code != ErrorCode.NONE
             or answer.diverging
         )
@@ -129,7 +137,7 @@ class FetchSession:
 class FetchContext:
     """The partitions of one Fetch request, and the session (if any) that its answer belongs to."""
 
-    __slots__ = ("_partitions", "incremental", "session")
+    __slots__ = ("_epoch", "_partitions", "incremental", "session")
 
     def __init__(
         self, partitions: dict[PartitionKey, FetchPartition], session: FetchSession | None, incremental: bool
@@ -137,6 +145,7 @@ class FetchContext:
         self._partitions = partitions
         self.session = session
         self.incremental = incremental
+        self._epoch = INITIAL_EPOCH if session is None else session.epoch
 
     def __iter__(self) -> Iterator[FetchPartition]:
         return iter(self._partitions.values())
@@ -148,6 +157,11 @@ class FetchContext:
     def session_id(self) -> int:
         """The id for the answer: 0 where there is no session."""
         return INVALID_SESSION_ID if self.session is None else self.session.id
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether another request went on with the session while this one waited: INVALID_FETCH_SESSION_EPOCH."""
+        return self.session is not None and self.session.epoch != self._epoch
 
     def must_answer(self, partition: FetchPartition, answer: PartitionAnswer) -> bool:
         """Whether the answer names this partition: always, except in an incremental answer without news."""
@@ -210,8 +224,8 @@ class FetchSessionCache:
     def _create(
         self, asked: dict[PartitionKey, FetchPartition], uses_topic_ids: bool, privileged: bool, now: float
     ) -> FetchSession | None:
-        """A new session, or None where there is nothing to remember or no slot to be had."""
-        if not asked or self._slots <= 0:
+        """A new session (of no partitions too, as in Kafka), or None where no slot is to be had."""
+        if self._slots <= 0:
             return None
         if len(self._sessions) >= self._slots and not self._evict(privileged, len(asked), now):
             return None

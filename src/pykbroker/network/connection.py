@@ -71,5 +71,5 @@ class Connection:
             pieces = await dispatcher.answer(frame, peer)
             if pieces is not None:
                 await send_pieces(self._socket, pieces)
-            # A client that always has the next request ready must not keep the others waiting.
-            await trio.lowlevel.checkpoint()
+            if not reader.waited:  # A client that always has the next request ready must not keep the others waiting.
+                await trio.lowlevel.checkpoint()

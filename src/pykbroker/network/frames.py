@@ -47,9 +47,12 @@ class FrameReader:
         self._small_frames = 0
         self.waiting = False
         """True while nothing of a next frame is there: the connection may be closed without harm."""
+        self.waited = False
+        """Whether the last frame had to be waited for: others had their turn meanwhile."""
 
     async def next_frame(self) -> memoryview | None:
         """The next frame without its size; None where the peer closed between frames. Raises BadFrame, OSError."""
+        self.waited = False
         while self._end - self._start < SIZE_BYTES:
             self._make_room(SIZE_BYTES)
             if not await self._receive(len(self._buffer)):
@@ -97,7 +100,7 @@ class FrameReader:
             except (BlockingIOError, InterruptedError):
                 self.waiting = self._end == self._start
                 await trio.lowlevel.wait_readable(self._socket)
-                self.waiting = False
+                self.waiting, self.waited = False, True
                 continue
             self._end += count
             return count
