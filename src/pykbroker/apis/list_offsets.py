@@ -33,6 +33,9 @@ FIRST_VERSION = {
 }
 """The version from which on a negative timestamp has its meaning (KIP-734, KIP-405, KIP-1005, KIP-1023)."""
 FIRST_WITH_LEADER_EPOCH = 4
+NEVER = 1 << 15
+CONSUMER = -1
+"""The replica id of who isn't a broker."""
 READ_COMMITTED = 1
 
 
@@ -46,28 +49,33 @@ async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> 
     named = Counter((topic.name, asked.partition_index) for topic in request.topics for asked in topic.partitions)
     topics = []
     for topic in request.topics:
-        answers = []
+        answers = {}
         for asked in topic.partitions:
-            answer = Answer(partition_index=asked.partition_index)
+            answer = answers[asked.partition_index] = Answer(partition_index=asked.partition_index)
             try:
                 if named[topic.name, asked.partition_index] > 1:
                     raise KafkaError(ErrorCode.INVALID_REQUEST)
+                if asked.timestamp < 0 and context.api_version < FIRST_VERSION.get(asked.timestamp, NEVER):
+                    raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
                 replica = context.services.replica_manager.leader(TopicPartition(topic.name, asked.partition_index))
                 replica.partition.check_leader_epoch(asked.current_leader_epoch)
-                _find(answer, asked, replica, request.isolation_level, context)
+                _find(answer, asked, replica, _visible_end(request, replica), context)
             except KafkaError as error:
                 answer.error_code = error.code
-            answers.append(answer)
-        topics.append(ListOffsetsResponse.Topic(name=topic.name, partitions=answers))
+        topics.append(ListOffsetsResponse.Topic(name=topic.name, partitions=list(answers.values())))
     return ListOffsetsResponse(topics=topics)
 
 
-def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, context: RequestContext) -> None:
+def _visible_end(request: ListOffsetsRequest, replica: Replica) -> int:
+    """Where the log ends for who asks: other brokers and debugging tools see it all."""
+    if request.replica_id != CONSUMER:
+        return replica.log.log_end_offset
+    committed_only = request.isolation_level == READ_COMMITTED
+    return replica.last_stable_offset if committed_only else replica.partition.high_watermark
+
+
+def _find(answer: Answer, asked: Asked, replica: Replica, end: int, context: RequestContext) -> None:
     log, timestamp, version, epoch = replica.log, asked.timestamp, context.api_version, -1
-    committed_only = isolation_level == READ_COMMITTED
-    end = replica.last_stable_offset if committed_only else replica.partition.high_watermark
-    if timestamp < 0 and version < FIRST_VERSION.get(timestamp, version + 1):
-        raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
     if version == 0:
         now_ms = context.services.clock.now_ms()
         answer.old_style_offsets = log.legacy_offsets_before(timestamp, asked.max_num_offsets, end, now_ms=now_ms)
@@ -79,10 +87,9 @@ def _find(answer: Answer, asked: Asked, replica: Replica, isolation_level: int, 
     elif timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return  # Nothing is tiered here: Kafka answers offset -1 then.
     else:
-        found = (
-            log.max_timestamp_offset(end) if timestamp == MAX_TIMESTAMP else log.offset_for_timestamp(timestamp, end)
-        )
-        if found is None:
+        newest = timestamp == MAX_TIMESTAMP
+        found = log.max_timestamp_offset(log.log_end_offset) if newest else log.offset_for_timestamp(timestamp, end)
+        if found is None or found.offset >= end:  # The newest record is not looked for among the visible ones alone.
             return
         answer.timestamp, answer.offset, epoch = found.timestamp, found.offset, found.leader_epoch
     if version >= FIRST_WITH_LEADER_EPOCH:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import struct
+
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
+from pykbroker.protocol.records.batch import ATTRIBUTES_AT, LOG_OVERHEAD, MIN_BATCH_LENGTH, MIN_SCAN, TRANSACTIONAL_BIT
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import CloseConnection, RequestContext, handles
-from pykbroker.storage.log import InvalidRecords
+from pykbroker.storage.log import AppendInfo, InvalidRecords
 
 PartitionResponse = ProduceResponse.Response.PartitionResponse
 
+FIRST_WITH_MAGIC_2 = 3
+FIRST_WITH_LEADERS = 10
 FIRST_WITH_TOPIC_IDS = 13
+ACKS = (-1, 0, 1)
 ADMIN_CLIENT_ID = "__admin_client"
 """Kafka lets this client id alone write to internal topics."""
+WITHOUT_LOG_START = (
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.MESSAGE_TOO_LARGE,
+    ErrorCode.RECORD_LIST_TOO_LARGE,
+    ErrorCode.CORRUPT_MESSAGE,
+    ErrorCode.KAFKA_STORAGE_ERROR,
+)
+"""Errors of an append beside which Kafka answers log start offset -1; beside the others it names the log's."""
+_LENGTH_AND_MAGIC = struct.Struct(">8xi4xb")
 
 
 @handles(ProduceRequest, "0-13")
@@ -21,31 +37,52 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
     """Produce 0-13: appends, then waits for the ISR where acks=all.
 
     acks=0 gets no answer at all. Versions 0-2 carry message sets of the old formats, which are stored converted
-    (KIP-724); from 3 on each partition brings exactly one batch (KIP-98). 13 names topics by id (KIP-516).
+    (KIP-724); from 3 on each partition brings exactly one batch (KIP-98). From 10 on the leader to go to is named
+    (KIP-951); 13 names topics by id (KIP-516). A partition named twice gets both, where Kafka keeps one.
     """
-    services, responses = context.services, []
-    pending: list[tuple[PartitionResponse, TopicPartition, int]] = []
+    response = ProduceResponse()
+    committing: list[tuple[PartitionResponse, TopicPartition, int]] = []
+    anonymous = request.transactional_id is None and _is_transactional(request)
     for topic_data in request.topic_data:
         name, missing = _topic_name(topic_data, context)
-        response = ProduceResponse.Response(name=topic_data.name, topic_id=topic_data.topic_id)
+        if anonymous:
+            missing = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        answers = []
         for data in topic_data.partition_data:
             tp = TopicPartition(name, data.index)
             answer = PartitionResponse(index=data.index, error_code=missing, base_offset=-1)
+            answers.append(answer)
             if missing == ErrorCode.NONE:
-                last_offset = _append(tp, data.records, request, context, answer)
-                if last_offset >= 0 and request.acks == -1:
-                    pending.append((answer, tp, last_offset + 1))
-            response.partition_responses.append(answer)
-        responses.append(response)
-    for answer, tp, offset in pending:
-        try:
-            await services.replica_manager.wait_for_high_watermark(tp, offset, request.timeout_ms / 1000)
-        except KafkaError as error:
-            answer.error_code = error.code
+                info = _append(tp, data.records, request, context, answer)
+                if info is not None and request.acks == -1:
+                    committing.append((answer, tp, info.last_offset + 1))
+                if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and context.api_version >= FIRST_WITH_LEADERS:
+                    _name_leader(response, tp, answer, context)
+        if answers:
+            response.responses.append(
+                ProduceResponse.Response(
+                    name=topic_data.name, topic_id=topic_data.topic_id, partition_responses=answers
+                )
+            )
+    await _wait_for_commit(committing, request.timeout_ms / 1000, context)
     if request.acks == 0:
-        _refuse_silence(responses)
+        _refuse_silence(response)
         return None
-    return ProduceResponse(responses=responses)
+    return response
+
+
+def _is_transactional(request: ProduceRequest) -> bool:
+    return any(
+        data.records is not None and _has_transaction_bit(data.records)
+        for topic_data in request.topic_data
+        for data in topic_data.partition_data
+    )
+
+
+def _has_transaction_bit(records: memoryview) -> bool:
+    return (
+        len(records) > ATTRIBUTES_AT + 1 and records[16] == 2 and bool(records[ATTRIBUTES_AT + 1] & TRANSACTIONAL_BIT)
+    )
 
 
 def _topic_name(topic_data: ProduceRequest.TopicData, context: RequestContext) -> tuple[str, ErrorCode]:
@@ -63,41 +100,97 @@ def _append(
     request: ProduceRequest,
     context: RequestContext,
     answer: PartitionResponse,
-) -> int:
-    """Appends one partition's records and fills its answer in; the last offset, or -1 after an error."""
+) -> AppendInfo | None:
+    """Appends one partition's records and fills its answer in; None after an error."""
+    replicas = context.services.replica_manager
+    appending = False
     try:
-        if request.acks not in (-1, 0, 1):
+        if replicas.find(tp) is None and context.services.metadata.partition(tp) is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        records = _one_batch(records, context.api_version)
+        if request.acks not in ACKS:
             raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
         if context.services.metadata.is_internal(tp.topic) and context.client_id != ADMIN_CLIENT_ID:
-            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {tp.topic}")
-        if records is None:
-            raise KafkaError(ErrorCode.INVALID_RECORD, "null records")
-        info = context.services.replica_manager.append(
-            tp, records, acks=request.acks, request_version=context.api_version
-        )
+            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
+        if _has_transaction_bit(records):  # What Kafka answers while it finds no transaction coordinator to ask.
+            raise KafkaError(ErrorCode.NOT_ENOUGH_REPLICAS)
+        appending = True
+        info = replicas.append(tp, records, acks=request.acks, request_version=context.api_version)
     except KafkaError as error:
-        _fill_error(answer, error)
-        return -1
+        answer.error_code = error.code
+        if isinstance(error, InvalidRecords):
+            _explain(answer, error)
+        if appending and error.code not in WITHOUT_LOG_START:
+            answer.log_start_offset = replicas.leader(tp).log.log_start_offset
+        return None
     answer.base_offset = info.first_offset
     answer.log_append_time_ms = info.log_append_time
     answer.log_start_offset = info.log_start_offset
-    return info.last_offset
+    return info
 
 
-def _fill_error(answer: PartitionResponse, error: KafkaError) -> None:
-    answer.error_code = error.code
+def _one_batch(records: memoryview | None, version: int) -> memoryview:
+    """What Kafka checks before it looks at the partition: one whole batch of a known format. The log checks the rest.
+
+    Returns the batch without an incomplete one behind it. Raises INVALID_RECORD, CORRUPT_MESSAGE.
+    """
+    if records is None or len(records) < MIN_SCAN:
+        raise KafkaError(ErrorCode.INVALID_RECORD)
+    length, magic = _LENGTH_AND_MAGIC.unpack_from(records)
+    if length < MIN_BATCH_LENGTH or not 0 <= magic <= 2:
+        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"A batch of length {length} and magic {magic}", [])
+    if version < FIRST_WITH_MAGIC_2:
+        return records
+    size = LOG_OVERHEAD + length
+    rest = len(records) - size
+    if rest < 0 or magic != 2 or (rest >= MIN_SCAN and _LENGTH_AND_MAGIC.unpack_from(records, size)[0] <= rest):
+        raise KafkaError(ErrorCode.INVALID_RECORD)
+    return records[:size] if rest else records
+
+
+def _explain(answer: PartitionResponse, error: InvalidRecords) -> None:
     answer.error_message = error.message
-    if isinstance(error, InvalidRecords):
-        answer.record_errors = [
-            PartitionResponse.RecordError(batch_index=index, batch_index_error_message=message)
-            for index, message in error.record_errors
-        ]
+    answer.record_errors = [
+        PartitionResponse.RecordError(batch_index=index, batch_index_error_message=message)
+        for index, message in error.record_errors
+    ]
 
 
-def _refuse_silence(responses: list[ProduceResponse.Response]) -> None:
+async def _wait_for_commit(
+    committing: list[tuple[PartitionResponse, TopicPartition, int]], timeout: float, context: RequestContext
+) -> None:
+    """Waits until every append is committed, or all have used up the one `timeout` (seconds)."""
+    if not committing:
+        return
+    clock, replicas = context.services.clock, context.services.replica_manager
+    deadline = clock.monotonic() + timeout
+    for answer, tp, offset in committing:
+        try:
+            await replicas.wait_for_high_watermark(tp, offset, deadline - clock.monotonic())
+        except KafkaError as error:
+            answer.error_code = error.code
+
+
+def _name_leader(
+    response: ProduceResponse, tp: TopicPartition, answer: PartitionResponse, context: RequestContext
+) -> None:
+    """KIP-951: a producer that came to the wrong broker is told where to go."""
+    metadata = context.services.metadata
+    state = metadata.partition(tp)
+    if state is None:
+        return
+    answer.current_leader = PartitionResponse.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)
+    address = metadata.broker_for(context, state.leader)
+    if address is not None and all(known.node_id != address.id for known in response.node_endpoints):
+        response.node_endpoints.append(
+            ProduceResponse.NodeEndpoint(node_id=address.id, host=address.host, port=address.port, rack=address.rack)
+        )
+
+
+def _refuse_silence(response: ProduceResponse) -> None:
     """acks=0 has no answer to put an error in: Kafka closes the connection, so that the client looks again."""
-    for response in responses:
-        for answer in response.partition_responses:
+    for topic in response.responses:
+        for answer in topic.partition_responses:
             if answer.error_code != ErrorCode.NONE:
-                tp = TopicPartition(response.name, answer.index)
+                tp = TopicPartition(topic.name or str(topic.topic_id), answer.index)
                 raise CloseConnection(f"acks=0 to {tp} failed with {ErrorCode(answer.error_code).name}")
