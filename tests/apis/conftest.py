@@ -1,16 +1,23 @@
-"""One broker's services without sockets, on a store in memory and logs in a temporary directory."""
+"""One broker's services without sockets, on a store in memory and logs in a temporary directory; and, for whole
+conversations, a broker behind a socket that a module's tests share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.metadata.embedded import Database, EmbeddedStore
+from pykbroker.protocol.message import ZERO_UUID
+from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
+from pykbroker.protocol.messages.produce import ProduceRequest
 from pykbroker.server.clock import SystemClock
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.disk import InlineDisk
@@ -19,6 +26,8 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.request import Handler, RequestContext
 from pykbroker.storage.log_manager import LogManager
+from pykbroker.testing import KafkaBroker
+from pykbroker.testing.client import WireClient
 
 
 @dataclass
@@ -82,3 +91,65 @@ async def one_broker(start_broker: Callable[..., Any]) -> OneBroker:
     """A broker with the defaults."""
     broker: OneBroker = await start_broker()
     return broker
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as requests of any version name it."""
+
+    name: str
+    id: UUID = ZERO_UUID
+
+
+_names = count()
+
+
+class Wire(WireClient):
+    """A connection to the shared broker, with topics of its own."""
+
+    def topic(self, partitions: int = 1, name: str | None = None, **config: str) -> Topic:
+        """A new topic; its config by attribute (`max_message_bytes="1000"`)."""
+        name = name or f"topic-{next(_names)}"
+        configs = [
+            CreateTopicsRequest.Topic.Config(name=key.replace("_", "."), value=value) for key, value in config.items()
+        ]
+        asked = CreateTopicsRequest.Topic(name=name, num_partitions=partitions, replication_factor=1, configs=configs)
+        (made,) = self.request(CreateTopicsRequest(topics=[asked], timeout_ms=5000), 7).topics
+        assert made.error_code == 0, made
+        return Topic(name, made.topic_id)
+
+    def delete(self, topic: Topic) -> None:
+        """Deletes a topic."""
+        (gone,) = self.request(DeleteTopicsRequest(topic_names=[topic.name], timeout_ms=5000), 5).responses
+        assert gone.error_code == 0, gone
+
+    def produce(
+        self,
+        topic: Topic,
+        records: bytes | None,
+        version: int = 13,
+        *,
+        partition: int = 0,
+        acks: int = -1,
+        **fields: Any,
+    ) -> Any:
+        """What a partition answers to records."""
+        data = ProduceRequest.TopicData.PartitionData(index=partition, records=records)
+        topic_data = ProduceRequest.TopicData(name=topic.name, topic_id=topic.id, partition_data=[data])
+        request = ProduceRequest(acks=acks, timeout_ms=1000, topic_data=[topic_data], **fields)
+        ((answer,),) = (one.partition_responses for one in self.request(request, version).responses)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def shared_broker() -> Iterator[KafkaBroker]:
+    """One broker for a module: its tests make topics of their own."""
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def wire(shared_broker: KafkaBroker) -> Iterator[Wire]:
+    """A connection to the shared broker."""
+    with Wire(shared_broker.host, shared_broker.port) as client:
+        yield client

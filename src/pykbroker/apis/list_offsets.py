@@ -53,7 +53,7 @@ async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> 
         for asked in topic.partitions:
             answer = answers[asked.partition_index] = Answer(partition_index=asked.partition_index)
             try:
-                if named[topic.name, asked.partition_index] > 1:
+                if named[topic.name, asked.partition_index] > 1 and context.api_version > 0:
                     raise KafkaError(ErrorCode.INVALID_REQUEST)
                 if asked.timestamp < 0 and context.api_version < FIRST_VERSION.get(asked.timestamp, NEVER):
                     raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
