@@ -7,6 +7,7 @@ each with a session of its own. It never knows what a node means.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -77,6 +78,7 @@ class Database:
             self._connection = sqlite3.connect(
                 ":memory:" if path is None else path, isolation_level=None, check_same_thread=False, timeout=0
             )
+            weakref.finalize(self, self._connection.close)
             try:
                 self._prepare(durable)
             except BaseException:
