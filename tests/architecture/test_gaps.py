@@ -2,7 +2,14 @@
 
 from pykbroker.apis import HANDLERS, gaps
 from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
+from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
 from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
+from pykbroker.protocol.messages.metadata import MetadataRequest
+from pykbroker.protocol.messages.produce import ProduceRequest
+from pykbroker.protocol.records.batch import build_batch
+from pykbroker.server import background
+from pykbroker.storage.log import UnifiedLog
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 
@@ -12,8 +19,39 @@ def test_unserved_apis_are_not_in_the_table() -> None:
     assert not gaps.UNSERVED_APIS & HANDLERS.keys()
 
 
-def test_transactional_ids_are_refused(kafka_broker: KafkaBroker) -> None:
+def test_transactions_are_refused(kafka_broker: KafkaBroker) -> None:
     assert gaps.TRANSACTIONS
+    batch = build_batch(
+        [(b"k", b"v")], timestamp=1, producer_id=1, producer_epoch=0, base_sequence=0, transactional=True
+    )
+    data = ProduceRequest.TopicData.PartitionData(index=0, records=batch)
+    topic_data = [ProduceRequest.TopicData(name="topic", partition_data=[data])]
+    produce = ProduceRequest(transactional_id="t", acks=1, timeout_ms=1000, topic_data=topic_data)
     with WireClient(kafka_broker.host, kafka_broker.port) as client:
         answer = client.request(InitProducerIdRequest(transactional_id="t", transaction_timeout_ms=1000), 4)
-    assert answer.error_code == ErrorCode.UNSUPPORTED_VERSION
+        assert answer.error_code == ErrorCode.UNSUPPORTED_VERSION
+        client.request(MetadataRequest(topics=[MetadataRequest.Topic(name="topic")]), 8)
+        (topic,) = client.request(produce, 9).responses
+    assert topic.partition_responses[0].error_code == ErrorCode.NOT_ENOUGH_REPLICAS
+
+
+def test_no_feature_is_named(kafka_broker: KafkaBroker) -> None:
+    assert gaps.FEATURES
+    with WireClient(kafka_broker.host, kafka_broker.port) as client:
+        request = ApiVersionsRequest(client_software_name="test", client_software_version="1")
+        assert client.request(request, 4).supported_features == []
+
+
+def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
+    assert gaps.DOCUMENTATION
+    broker = DescribeConfigsRequest.Resource(resource_type=4, resource_name="1", configuration_keys=None)
+    with WireClient(kafka_broker.host, kafka_broker.port) as client:
+        (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
+    assert result.configs
+    assert {config.documentation for config in result.configs} == {None}
+
+
+def test_no_job_applies_retention() -> None:
+    assert gaps.RETENTION
+    assert not hasattr(UnifiedLog, "delete_old_segments")
+    assert not any("clean" in name or "retention" in name for name in vars(background))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pykbroker.protocol.api_keys import ApiKey
 
 TRANSACTIONS = (
-    "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator."
+    "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator. "
+    "Produce refuses transactional records with NOT_ENOUGH_REPLICAS."
 )
+FEATURES = "ApiVersions names no feature: neither transaction.version nor group.version is served."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
 RETENTION = "Segments are rolled, but neither deleted by age or size nor compacted."
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
