@@ -11,6 +11,7 @@ from wire_connection import NO_ANSWER, Wire, shown
 
 from pykbroker.protocol.message import Message
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 
@@ -68,6 +69,14 @@ class Talk:
             time.sleep(0.01)
         raise AssertionError(f"{name} isn't served")
 
+    def await_coordinator(self) -> None:
+        """Return once groups are served: whoever asks first has the offsets' topic made."""
+        for _ in range(500):
+            if self.ask(FindCoordinatorRequest(key=self.name), 2).error_code == 0:
+                return
+            time.sleep(0.01)
+        raise AssertionError("no group is served")
+
     def close(self) -> None:
         self.wire.close()
 
@@ -97,6 +106,7 @@ def hold(bootstrap: str, name: str, version: int) -> dict[str, str]:
     prefix = f"{name.replace('_', '-')}-{version}-{time.time_ns() // 1_000_000:x}"
     talk = Talk(bootstrap, prefix, version)
     try:
+        talk.await_coordinator()
         CONVERSATIONS[name].talk(talk)
     finally:
         talk.close()
