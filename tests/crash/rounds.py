@@ -136,7 +136,7 @@ class Crash:
         deadline = time.monotonic() + 60
         while expected < high:
             assert time.monotonic() < deadline, f"partition {partition} stops at {expected} of {high}"
-            for message in consumer.consume(10_000, timeout=1):
+            for message in consumer.consume(min(10_000, high - expected), timeout=1):
                 assert message.error() is None, message.error()
                 assert message.offset() == expected, f"partition {partition}: {expected}, then {message.offset()}"
                 value = promised.get(expected)

@@ -1,0 +1,48 @@
+"""The bars as CI holds them, in their short form: kill -9 under load, bad frames, start-up's imports.
+
+The long forms: `make crash ARGS="--rounds 50"`, `make fuzz ARGS="--frames 1000000"`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pykbroker.testing.process import BrokerProcess
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.crash.rounds import Crash
+from tests.fuzz.frames import fuzz
+
+ROUNDS = 10
+FRAMES = 10_000
+RARE = ("cramjam", "hypothesis", "asyncio", "platformdirs", "shutil.rmtree", "kafka", "pykbroker.testing")
+
+
+@pytest.mark.slow
+def test_kills_in_a_row_lose_no_acknowledged_record_and_leave_no_gap(tmp_path: Path) -> None:
+    crash = Crash(tmp_path, seed=len(tmp_path.name))
+    for _ in range(ROUNDS):
+        crash.round()
+    assert crash.acknowledged > 0
+
+
+@pytest.mark.slow
+def test_bad_frames_end_no_other_connection_and_leave_the_broker_serving() -> None:
+    with BrokerProcess(stderr=subprocess.DEVNULL) as broker:
+        ended, answered = fuzz(broker.host, broker.port, FRAMES, seed=1)
+        assert ended > FRAMES / 10
+        assert answered > 0
+        assert broker.stop() == 0
+
+
+@pytest.mark.slow
+def test_starting_imports_nothing_that_is_rare() -> None:
+    """Start-up is a feature: what few requests need is imported when the first of them comes."""
+    program = "import sys, pykbroker.broker, pykbroker.cli.start; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert not set(RARE) & set(done.stdout.split())
