@@ -72,8 +72,9 @@ class SocketServer:
             self.close()
 
     async def drain(self, seconds: float) -> None:
-        """Stops accepting, lets requests in hand be answered for at most `seconds`, then closes what is left."""
+        """Gives the ports back, lets requests in hand be answered for at most `seconds`, then closes what is left."""
         self._accepting.cancel()
+        self.close()
         for connection in tuple(self._connections):
             connection.stop()
         with trio.move_on_after(seconds):

@@ -1,0 +1,94 @@
+"""Binding, and accepting when descriptors run out."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from pykbroker.network.listener import RETRY_SECONDS, accept, bind
+
+
+class Refusing:
+    """A listening socket whose first accepts fail."""
+
+    def __init__(self, sock: socket.socket, *errors: int) -> None:
+        self._socket = sock
+        self._errors: Iterator[int] = iter(errors)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        for number in self._errors:
+            raise OSError(number, "refused")
+        return self._socket.accept()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+
+@pytest.fixture
+def bound() -> Iterator[socket.socket]:
+    (sock,) = bind("127.0.0.1", 0)
+    sock.listen()
+    yield sock
+    sock.close()
+
+
+async def accepted(sock: socket.socket | Refusing, count: int, slots: trio.Semaphore) -> int:
+    """How many of `count` clients are accepted until nothing moves any more."""
+    connections: list[socket.socket] = []
+    address = ("127.0.0.1", sock._socket.getsockname()[1] if isinstance(sock, Refusing) else sock.getsockname()[1])
+    clients = [socket.create_connection(address) for _ in range(count)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept, sock, slots, connections.append)
+        await trio.sleep(RETRY_SECONDS * 3)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    for one in (*connections, *clients):
+        one.close()
+    return len(connections)
+
+
+def test_a_port_is_bound_for_every_address_of_a_name() -> None:
+    sockets = bind("localhost", 0)
+    try:
+        assert len({sock.getsockname()[1] for sock in sockets}) == 1
+        assert all(not sock.getblocking() for sock in sockets)
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_port_in_use() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock:
+        sock.listen()
+        with pytest.raises(OSError, match="in use") as caught:
+            bind("127.0.0.1", sock.getsockname()[1])
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_nobody_reaches_a_port_that_is_only_bound() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(sock.getsockname())
+
+
+async def test_only_so_many_are_accepted(bound: socket.socket, autojump_clock: trio.testing.MockClock) -> None:
+    assert await accepted(bound, 3, trio.Semaphore(2)) == 2
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EINTR])
+async def test_what_passes_is_tried_again(
+    bound: socket.socket, autojump_clock: trio.testing.MockClock, number: int
+) -> None:
+    slots = trio.Semaphore(1)
+    assert await accepted(Refusing(bound, number), 1, slots) == 1
+
+
+async def test_other_errors_end_it(bound: socket.socket) -> None:
+    with socket.create_connection(bound.getsockname()), pytest.raises(OSError, match="refused"):
+        await accept(Refusing(bound, errno.EINVAL), trio.Semaphore(1), lambda connection: None)  # type: ignore[arg-type]
