@@ -88,7 +88,7 @@ class _Reading:
         self._committed_only = request.isolation_level == READ_COMMITTED
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
         self._min_bytes = min(request.min_bytes, self._max_bytes)
-        self._known: list[FetchPartition] = []
+        self._known: list[tuple[FetchPartition, TopicPartition]] = []
         self._unknown: list[tuple[FetchPartition, ErrorCode]] = []
         self.keys: list[TopicPartition] = []
         """What to wait on. A partition that nobody knows is no reason to answer early: its client would ask in a
@@ -100,13 +100,13 @@ class _Reading:
             elif self._replicas.find(tp) is None and self._services.metadata.partition(tp) is None:
                 self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
             else:
-                self._known.append(asked)
+                self._known.append((asked, tp))
                 self.keys.append(tp)
 
     def _resolve(self, asked: FetchPartition) -> TopicPartition | None:
         if asked.topic_partition is None:
             topic_id, index = asked.key
-            name = self._services.metadata.topic_name(topic_id)  # type: ignore[arg-type]
+            name = topic_id if isinstance(topic_id, str) else self._services.metadata.topic_name(topic_id)
             if name is not None:
                 asked.topic_partition = TopicPartition(name, index)
         return asked.topic_partition
@@ -116,9 +116,9 @@ class _Reading:
         wanted, size = self._min_bytes, 0
         if wanted <= 0:
             return True
-        for asked in self._known:
+        for asked, tp in self._known:
             try:
-                replica = self._leader(asked)
+                replica = self._leader(asked, tp)
                 if asked.last_fetched_epoch >= 0 and _divergence(asked, replica) is not None:
                     return True
                 if asked.fetch_offset < self._end(replica):
@@ -135,9 +135,9 @@ class _Reading:
     def answers(self) -> Iterator[tuple[FetchPartition, Partition]]:
         """Every partition's answer but for those of an incremental session that there is nothing to say about."""
         left, whole_first = self._max_bytes, self._version >= FIRST_WITH_WHOLE_FIRST_BATCH
-        for asked in self._known:
+        for asked, tp in self._known:
             try:
-                replica = self._leader(asked)
+                replica = self._leader(asked, tp)
                 if self._incremental and self._is_quiet(asked, replica):
                     continue
                 answer = self._answer(asked, replica, left, whole_first)
@@ -149,10 +149,9 @@ class _Reading:
         for asked, code in self._unknown:
             yield asked, Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1)
 
-    def _leader(self, asked: FetchPartition) -> Replica:
+    def _leader(self, asked: FetchPartition, tp: TopicPartition) -> Replica:
         """The replica to read from, led here. Raises what the partition's answer says otherwise."""
-        assert asked.topic_partition is not None
-        replica = self._replicas.leader(asked.topic_partition)
+        replica = self._replicas.leader(tp)
         partition = replica.partition
         if self._version >= FIRST_WITH_TOPIC_IDS and partition.topic_id != asked.key[0]:
             raise KafkaError(ErrorCode.INCONSISTENT_TOPIC_ID)
