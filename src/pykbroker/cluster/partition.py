@@ -60,7 +60,10 @@ class Partition:
         return True
 
     def check_leader_epoch(self, current_leader_epoch: int) -> None:
-        """Fences a client with another epoch in mind (KIP-320): FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH; -1 asks nothing."""
+        """Fences a client with another epoch in mind (KIP-320); -1 asks nothing.
+
+        Raises FENCED_LEADER_EPOCH for an older one, UNKNOWN_LEADER_EPOCH for one that is not known here yet.
+        """
         if current_leader_epoch in (NO_EPOCH, self.leader_epoch):
             return
         if current_leader_epoch < self.leader_epoch:

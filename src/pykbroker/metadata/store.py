@@ -21,19 +21,19 @@ class StoreError(Exception):
         self.path = path
 
 
-class NoNode(StoreError):  # noqa: N818 - ZooKeeper's name
+class NoNode(StoreError):
     """There is no such node."""
 
 
-class NodeExists(StoreError):  # noqa: N818
+class NodeExists(StoreError):
     """A node of this name is there already."""
 
 
-class BadVersion(StoreError):  # noqa: N818
+class BadVersion(StoreError):
     """The node's version isn't the one that the caller expected: somebody else was faster."""
 
 
-class NotEmpty(StoreError):  # noqa: N818
+class NotEmpty(StoreError):
     """The node has children."""
 
 
