@@ -170,6 +170,61 @@ def test_among_old_sessions_in_use_the_smaller_makes_room_for_a_larger() -> None
         talk.fetch(small, 2, now=late)
 
 
+def test_equals_do_not_take_each_others_place() -> None:
+    talk = Conversation(slots=1)
+    session = talk.fetch(partitions=asked(0, 1)).session_id
+    late = EVICTION_SECONDS + 1
+    talk.fetch(session, 1, now=late)
+    assert talk.fetch(partitions=asked(0, 1), now=late).session_id == 0
+    assert talk.fetch(partitions=asked(0, 1, 2), now=late).session_id > 0
+
+
+def test_a_session_counts_with_the_partitions_it_has_now() -> None:
+    talk = Conversation(slots=2)
+    grown, shrunk = (talk.fetch(partitions=asked(0, 1)).session_id for _ in range(2))
+    late = EVICTION_SECONDS + 1
+    talk.fetch(grown, 1, asked(2), now=late)
+    talk.fetch(shrunk, 1, forgotten=(("t", 0),), now=late)
+    assert talk.fetch(partitions=asked(0, 1), now=late).session_id > 0
+    assert talk.fetch(grown, 2, now=late).session_id == grown
+    with pytest.raises(KafkaError):
+        talk.fetch(shrunk, 2, now=late)
+
+
+def test_a_session_of_no_partitions_is_one() -> None:
+    talk = Conversation()
+    session = talk.fetch(partitions={}).session_id
+    assert session > 0
+    assert named(talk.fetch(session, 1, asked(3))) == [3]
+
+
+def test_no_slots_no_sessions() -> None:
+    talk = Conversation(slots=0)
+    assert talk.fetch(partitions=asked(0)).session_id == 0
+
+
+def test_a_request_is_overtaken_by_the_next_of_its_session() -> None:
+    talk = Conversation()
+    session = talk.fetch(partitions=asked(0)).session_id
+    first = talk.fetch(session, 1)
+    assert not first.overtaken
+    second = talk.fetch(session, 2)
+    assert (first.overtaken, second.overtaken) == (True, False)
+    assert not talk.fetch(0, -1, asked(0)).overtaken
+
+
+def test_what_was_told_is_no_news_until_an_error() -> None:
+    talk = Conversation()
+    context = talk.fetch(partitions=asked(0))
+    (partition,) = context
+    assert not partition.was_told(5, 0)
+    context.must_answer(partition, PartitionAnswer(0, 5, 0))
+    assert partition.was_told(5, 0)
+    assert not partition.was_told(6, 0)
+    context.must_answer(partition, PartitionAnswer(0, 5, 0, ErrorCode.NOT_LEADER_OR_FOLLOWER))
+    assert not partition.was_told(5, 0)
+
+
 def test_a_follower_takes_a_consumers_place_and_not_the_reverse() -> None:
     talk = Conversation(slots=1)
     consumer = talk.fetch(partitions=asked(0, 1, 2)).session_id

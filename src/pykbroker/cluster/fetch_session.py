@@ -7,6 +7,7 @@ Decides nothing about the log; is handed `now` (seconds) and random session ids.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
@@ -180,6 +181,9 @@ class FetchSessionCache:
         self._slots = slots
         self._new_id = new_id
         self._sessions: dict[int, FetchSession] = {}
+        """By id, the one longest unused first."""
+        self._values: list[tuple[bool, int, int]] = []
+        """Every session's value, the least first. Where slots are short, each poll of one without looks here."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -201,7 +205,7 @@ class FetchSessionCache:
         of names is asked by ids or the reverse.
         """
         if epoch in (INITIAL_EPOCH, FINAL_EPOCH):
-            self._sessions.pop(session_id, None)
+            self._remove(session_id)
             if epoch == FINAL_EPOCH:
                 return FetchContext(asked, None, incremental=False)
             session = self._create(asked, uses_topic_ids, privileged, now)
@@ -213,13 +217,23 @@ class FetchSessionCache:
             raise KafkaError(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
         if session.uses_topic_ids != uses_topic_ids:
             raise KafkaError(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+        self._remove(session_id)
         session.update(asked.values(), forgotten)
-        session.last_used = now
         if not session.partitions:
-            del self._sessions[session_id]
             return FetchContext({}, None, incremental=False)
+        session.last_used = now
         session.epoch = next_epoch(epoch)
+        self._add(session)
         return FetchContext(session.partitions, session, incremental=True)
+
+    def _add(self, session: FetchSession) -> None:
+        self._sessions[session.id] = session
+        insort(self._values, session.value)
+
+    def _remove(self, session_id: int) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            del self._values[bisect_left(self._values, session.value)]
 
     def _create(
         self, asked: dict[PartitionKey, FetchPartition], uses_topic_ids: bool, privileged: bool, now: float
@@ -234,24 +248,23 @@ class FetchSessionCache:
             session_id = self._new_id()
         session = FetchSession(session_id, privileged, uses_topic_ids, now)
         session.partitions.update(asked)
-        self._sessions[session_id] = session
+        self._add(session)
         return session
 
     def _evict(self, privileged: bool, size: int, now: float) -> bool:
-        """Makes room: the session longest unused if it is stale, else the least valuable of those that may go."""
-        oldest = min(self._sessions.values(), key=lambda session: session.last_used)
+        """Makes room: the session longest unused if it is stale, else the least valuable of those that may go.
+
+        Never one as valuable as the new one: equals would put each other out for ever.
+        """
+        oldest = next(iter(self._sessions.values()))
         if now - oldest.last_used > EVICTION_SECONDS:
-            del self._sessions[oldest.id]
+            self._remove(oldest.id)
             return True
-        evictable = [
-            session
-            for session in self._sessions.values()
-            if now - session.created > EVICTION_SECONDS or (privileged and not session.privileged)
-        ]
-        if not evictable:
-            return False
-        least = min(evictable, key=lambda session: session.value)
-        if (privileged, size) < least.value[:2]:
-            return False
-        del self._sessions[least.id]
-        return True
+        for value in self._values:
+            if value[:2] >= (privileged, size):
+                return False
+            session = self._sessions[value[2]]
+            if now - session.created > EVICTION_SECONDS or (privileged and not session.privileged):
+                self._remove(session.id)
+                return True
+        return False
