@@ -11,6 +11,8 @@ import pytest
 import trio
 import trio.testing
 
+from pykbroker.config.broker import BrokerConfig
+from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
@@ -61,6 +63,20 @@ async def test_max_connections_per_ip_closes_at_once(serve: Any, caplog: pytest.
         await trio.testing.wait_all_tasks_blocked()
         third = await serving.connect()
         await third.ask(ApiVersionsRequest())
+
+
+async def test_an_address_may_have_a_limit_of_its_own(serve: Any) -> None:
+    limits = {"max.connections.per.ip": 0, "max.connections.per.ip.overrides": "127.0.0.1:1,[::1]:5"}
+    async with serve(**limits) as serving:
+        first, second = await serving.connect(), await serving.connect()
+        await first.ask(ApiVersionsRequest())
+        assert await second.closed()
+
+
+def test_limits_that_cannot_be_read_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    bad = ["127.0.0.1", "127.0.0.1:many", ":5:"]
+    SocketServer(BrokerConfig.from_properties({"max.connections.per.ip.overrides": ",".join(bad)}))
+    assert [repr(one) in line for one, line in zip(bad, caplog.messages, strict=True)] == [True] * 3
 
 
 async def test_an_idle_connection_ends(serve: Any, mock_clock: trio.testing.MockClock) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from pykbroker.config.keys import split
 from pykbroker.network.connection import Connection
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.network.listener import accept, bind
@@ -37,6 +38,7 @@ class SocketServer:
         self._per_ip: Counter[str] = Counter()
         self._accepted = 0
         self._slots = trio.Semaphore(config.max_connections)
+        self._limits = _limits_per_ip(config.max_connections_per_ip_overrides)
         self._done = trio.Event()
 
     def bind(self, listeners: Sequence[Listener]) -> None:
@@ -110,7 +112,7 @@ class SocketServer:
         self._per_ip[ip] += 1
         self._connections.add(connection)
         try:
-            if self._per_ip[ip] > self._config.max_connections_per_ip:
+            if self._per_ip[ip] > self._limits.get(ip, self._config.max_connections_per_ip):
                 log.warning("connection from %s closed: over max.connections.per.ip", connection.peer.name)
                 connection.close()
             await connection.serve()
@@ -137,6 +139,19 @@ class SocketServer:
                     connection.close()
             oldest = min((c.last_used for c in self._connections if c.idle), default=now)
             await trio.sleep(max(oldest + limit - now, limit / 10, 0.01))
+
+
+def _limits_per_ip(overrides: str) -> dict[str, int]:
+    """`max.connections.per.ip.overrides` (`HOST:COUNT,…`) by address; what can't be read is logged and left out."""
+    limits: dict[str, int] = {}
+    for override in split(overrides):
+        host, _, count = override.rpartition(":")
+        try:
+            addresses = {str(found[4][0]) for found in socket.getaddrinfo(host.strip("[]"), None)}
+            limits |= dict.fromkeys(addresses, int(count))
+        except (ValueError, OSError) as error:
+            log.warning("max.connections.per.ip.overrides: %r is left out, expected HOST:COUNT: %s", override, error)
+    return limits
 
 
 def _address(address: tuple[str, int]) -> tuple[str, int]:
