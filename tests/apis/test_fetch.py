@@ -296,6 +296,17 @@ def test_a_fetch_waits_for_enough_bytes(wire: Any, shared_broker: KafkaBroker) -
     assert [len(one.records) for one in found] == [2 * size, size]
 
 
+def test_waiting_adds_nothing_to_an_older_segment(wire: Any, shared_broker: KafkaBroker) -> None:
+    large = build_batch([(None, bytes(400_000))], timestamp=now_ms())
+    size = len(large)
+    topic = wire.topic(segment_bytes=str(1 << 20))
+    with type(wire)(shared_broker.host, shared_broker.port) as consumer:
+        consumer.send(fetch(topic, part(0, 0, 1 << 30), max_wait_ms=LONG, min_bytes=100 * size), 12)
+        for _ in range(3):
+            assert wire.produce(topic, large).error_code == 0
+        assert summary(consumer.receive(1, 12)[1]) == [(0, E.NONE, 2 * size)]
+
+
 def test_time_ends_a_wait(wire: Any, filled: Any) -> None:
     started = time.monotonic()
     (answer,) = partitions(wire.request(fetch(filled, part(0, 0), max_wait_ms=50, min_bytes=100_000), 12))

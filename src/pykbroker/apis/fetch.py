@@ -12,6 +12,7 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.replica_manager import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.log_segment import LogSegment
 
 Response = FetchResponse.Response
 Partition = FetchResponse.Response.Partition
@@ -90,6 +91,7 @@ class _Reading:
         self._min_bytes = min(request.min_bytes, self._max_bytes)
         self._known: list[tuple[FetchPartition, TopicPartition]] = []
         self._unknown: list[tuple[FetchPartition, ErrorCode]] = []
+        self._seen: dict[PartitionKey, tuple[LogSegment, int, int]] = {}
         self.keys: list[TopicPartition] = []
         """What to wait on. A partition that nobody knows is no reason to answer early: its client would ask in a
         tight loop."""
@@ -124,13 +126,26 @@ class _Reading:
                 if asked.fetch_offset < self._end(replica):
                     if wanted == 1:
                         return True
-                    records = self._read(asked, replica, self._max_bytes, whole_first=not size)
-                    size += 0 if records is None else len(records)
+                    size += self._size(asked, replica, whole_first=not size)
             except KafkaError:
                 return True
             if size >= wanted:
                 return True
         return False
+
+    def _size(self, asked: FetchPartition, replica: Replica, whole_first: bool) -> int:
+        """Bytes there to read: looked up once, then followed by the growth of the last segment, as many may wait."""
+        log = replica.log
+        segment = log.segments[-1]
+        if asked.fetch_offset < segment.base_offset:
+            return self._min_bytes  # A read ends with its segment: waiting adds nothing to an older one.
+        seen = self._seen.get(asked.key)
+        if seen is not None and seen[0] is segment and self._end(replica) == log.log_end_offset:
+            return min(seen[1] + segment.size - seen[2], asked.max_bytes)
+        records = self._read(asked, replica, self._max_bytes, whole_first)
+        size = 0 if records is None else len(records)
+        self._seen[asked.key] = segment, size, segment.size
+        return size
 
     def answers(self) -> Iterator[tuple[FetchPartition, Partition]]:
         """Every partition's answer but for those of an incremental session that there is nothing to say about."""
