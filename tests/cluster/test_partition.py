@@ -59,8 +59,14 @@ def test_a_client_of_another_epoch_is_fenced(epoch: int, code: ErrorCode) -> Non
 
 def test_min_insync_replicas() -> None:
     led = partition()
-    led.become_leader(STATE)
+    led.become_leader(replace(STATE, replicas=(1, 2, 3)))
     led.check_min_insync(1)
     with pytest.raises(KafkaError) as caught:
         led.check_min_insync(2)
     assert caught.value.code == ErrorCode.NOT_ENOUGH_REPLICAS
+
+
+def test_no_more_replicas_are_asked_for_than_there_are() -> None:
+    led = partition()
+    led.become_leader(STATE)
+    led.check_min_insync(2)

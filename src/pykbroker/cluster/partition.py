@@ -24,6 +24,7 @@ class Partition:
         "leader_epoch",
         "log_end_offset",
         "partition_epoch",
+        "replicas",
         "topic_id",
         "topic_partition",
     )
@@ -36,6 +37,7 @@ class Partition:
         self.leader_epoch = NO_EPOCH
         self.partition_epoch = NO_EPOCH
         self.isr: tuple[int, ...] = ()
+        self.replicas: tuple[int, ...] = ()
         self.log_end_offset = log_end_offset
         self.high_watermark = min(high_watermark, log_end_offset)
 
@@ -43,7 +45,8 @@ class Partition:
         """Takes a leadership decision over; False where it is not newer than what is known (a stale controller's)."""
         if state.leader_epoch <= self.leader_epoch:
             return False
-        self.leader_epoch, self.partition_epoch, self.isr = state.leader_epoch, state.partition_epoch, state.isr
+        self.leader_epoch, self.partition_epoch = state.leader_epoch, state.partition_epoch
+        self.isr, self.replicas = state.isr, state.replicas
         self._advance()
         return True
 
@@ -71,6 +74,9 @@ class Partition:
         raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH)
 
     def check_min_insync(self, min_insync_replicas: int) -> None:
-        """Refuses acks=all below `min.insync.replicas`, before anything is appended: NOT_ENOUGH_REPLICAS."""
-        if len(self.isr) < min_insync_replicas:
+        """Refuses acks=all below `min.insync.replicas`, before anything is appended: NOT_ENOUGH_REPLICAS.
+
+        More than there are replicas at all isn't asked for: a topic of one replica takes acks=all (KAFKA-15583).
+        """
+        if len(self.isr) < min(min_insync_replicas, len(self.replicas)):
             raise KafkaError(ErrorCode.NOT_ENOUGH_REPLICAS)
