@@ -76,7 +76,7 @@ class Partition:
     def check_min_insync(self, min_insync_replicas: int) -> None:
         """Refuses acks=all below `min.insync.replicas`, before anything is appended: NOT_ENOUGH_REPLICAS.
 
-        More than there are replicas at all isn't asked for: a topic of one replica takes acks=all (KAFKA-15583).
+        More than there are replicas at all isn't asked for: a topic of one replica takes acks=all (KIP-966).
         """
         if len(self.isr) < min(min_insync_replicas, len(self.replicas)):
             raise KafkaError(ErrorCode.NOT_ENOUGH_REPLICAS)
