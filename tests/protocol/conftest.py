@@ -99,10 +99,24 @@ def full(cls: type[Struct], version: int) -> Struct:
     chosen = {}
     for name, field in cls.fields.items():
         if version in field.versions:
-            chosen[name] = [full_one(field.element, version)] * 2 if isinstance(field, fields.Array) else None
-            if chosen[name] is None:
-                chosen[name] = full_one(field, version)
+            many = range(2) if isinstance(field, fields.Array) else None
+            chosen[name] = [full_one(field.element, version) for _ in many] if many else full_one(field, version)
     return cls(**chosen)
+
+
+def lengthened(value: Struct, version: int) -> int:
+    """Gives each innermost array of structs five elements; how many such arrays there are."""
+    found = 0
+    for name, field in type(value).fields.items():
+        inner = getattr(value, name)
+        if isinstance(inner, Struct):
+            found += lengthened(inner, version)
+        elif isinstance(field, fields.Array) and inner and isinstance(inner[0], Struct):
+            deeper = sum(lengthened(each, version) for each in inner)
+            if not deeper:
+                inner.extend(full(field.element, version) for _ in range(3))
+            found += deeper or 1
+    return found
 
 
 def full_one(field, version):
@@ -135,6 +149,7 @@ def made():
     return SimpleNamespace(
         values=values,
         full=full,
+        lengthened=lengthened,
         compiled=compiled,
         settings=settings.get_profile("protocol"),
         named={cls.__name__: cls for cls in API_MESSAGES + OTHER_MESSAGES},
