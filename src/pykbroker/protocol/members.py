@@ -76,7 +76,7 @@ class Members(WireType):
             except Flaw as flaw:
                 flaw.path.append(f".{name}")
                 raise
-        obj.unknown_tags = tuple(unknown)
+        obj.unknown_tags = tuple(sorted(unknown, key=lambda pair: pair[0]))
 
     def parse_tags_at(self, obj: Any, buf: bytes | memoryview, pos: int) -> int:
         """For compiled code: reads the tagged fields at a position, and returns the position after them."""
