@@ -104,6 +104,14 @@ def full(cls: type[Struct], version: int) -> Struct:
     return cls(**chosen)
 
 
+def nonzero(field: fields.Field) -> object:
+    """A value that isn't the field's default, as the field's oldest version has it."""
+    value = full_one(field.element if isinstance(field, fields.Array) else field, field.versions.low)
+    if isinstance(field, fields.Array):
+        return [value]
+    return value != field.default if isinstance(field, fields.Bool) else value
+
+
 def lengthened(value: Struct, version: int) -> int:
     """Gives each innermost array of structs five elements; how many such arrays there are."""
     found = 0
@@ -149,6 +157,7 @@ def made():
     return SimpleNamespace(
         values=values,
         full=full,
+        nonzero=nonzero,
         lengthened=lengthened,
         compiled=compiled,
         settings=settings.get_profile("protocol"),

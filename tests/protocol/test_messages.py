@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykbroker.protocol.cursor import Cursor, Writer
-from pykbroker.protocol.errors import MalformedMessage
+from pykbroker.protocol.cursor import Cursor, Flaw, Writer
+from pykbroker.protocol.errors import MalformedMessage, UnsupportedField
 from pykbroker.protocol.message import Struct
 
 
@@ -81,6 +81,36 @@ def tag_innermost(value, at):
                 tag_innermost(each, at)
         if isinstance(inner, list) and len(inner) == 5:
             inner[at].unknown_tags = ((77, b"later"),)
+
+
+def structs_in(value, version):
+    """The message, and every struct that it holds in a version."""
+    yield value
+    for name, field in value.fields.items():
+        inner = getattr(value, name) if version in field.versions else None
+        for each in inner if isinstance(inner, list) else [inner]:
+            if isinstance(each, Struct):
+                yield from structs_in(each, version)
+
+
+def test_fields_that_the_version_lacks(message, version, made):
+    """Ignorable ones are dropped, any other value than the default is refused, by both forms."""
+    codec, value = made.compiled(message, version), made.full(message, version)
+    raw = value.encode(version)
+    for holder in structs_in(value, version):
+        for name, field in holder.fields.items():
+            if version in field.versions:
+                continue
+            setattr(holder, name, made.nonzero(field))
+            if field.ignorable:
+                assert built(codec.build, value) == raw
+            else:
+                with pytest.raises(Flaw):
+                    built(codec.build, value)
+                with pytest.raises(UnsupportedField, match=f"{name} is set, but this version has no such field"):
+                    value.encode(version)
+            setattr(holder, name, field.fresh())
+    assert built(codec.build, value) == raw
 
 
 def shown(result):
