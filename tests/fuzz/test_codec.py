@@ -1,9 +1,9 @@
-"""A minute of the codec's fuzzing, the same frames each time."""
+"""Less than a minute of the codec's fuzzing, the same frames each time."""
 
 import pytest
 from tests.fuzz import codec
 
-FRAMES = 1_000_000
+FRAMES = 750_000
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ class Codec:
 
     def decode(self, frame: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:
         """The message at an offset, and the offset after it. Raises MalformedMessage."""
-        buf = self.buffer(frame)
+        buf = frame if type(frame) is bytes and not self.plain.keeps_view else self.buffer(frame)
         try:
             found: tuple[Any, int] = self.parse(buf, offset, len(buf))
         except Exception:

@@ -20,7 +20,7 @@ LEGACY = [(magic, codec) for magic in (0, 1) for codec in Compression if codec <
 some_bytes = st.none() | st.binary(max_size=30) | st.binary(min_size=100, max_size=200).map(lambda piece: piece * 40)
 headers = st.lists(st.tuples(st.text(max_size=9), some_bytes), max_size=3).map(tuple)
 timestamps = st.integers(0, 2**45)
-thorough = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+thorough = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
