@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,6 +95,21 @@ def one_element(element, name, version, tame):
     return values(element, version, tame) if issubclass(element, Struct) else one(element, name, version, tame)
 
 
+def leaves(value: Struct, version: int, leaving_out: str = "nothing") -> Iterator[object]:
+    """All values of a message in the order of their declaration, and how many there are in each array."""
+    for name, field in type(value).fields.items():
+        if version not in field.versions or name.endswith(leaving_out):
+            continue
+        inner = getattr(value, name)
+        if isinstance(inner, (list, tuple)):
+            yield len(inner)
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if isinstance(each, Struct):
+                yield from leaves(each, version, leaving_out)
+            else:
+                yield bytes(each) if isinstance(each, memoryview) else each
+
+
 def full(cls: type[Struct], version: int) -> Struct:
     """An object in which every field that the version has differs from its default."""
     chosen = {}
@@ -157,6 +173,7 @@ def made():
     return SimpleNamespace(
         values=values,
         full=full,
+        leaves=leaves,
         nonzero=nonzero,
         lengthened=lengthened,
         compiled=compiled,
