@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench fuzz crash docs clean
+.PHONY: run test check compat bench bench-codec fuzz fuzz-codec crash docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -23,11 +23,20 @@ compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that 
 bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-process mock cluster
 	$(BIN)/python -m benchmarks $(ARGS)
 
+bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
+	$(BIN)/python -m benchmarks.codec $(ARGS)
+
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000" for more
 	$(BIN)/python -m tests.crash $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's decode; ARGS="--frames 50000 --seed 7"
+	$(BIN)/python -m tests.fuzz.codec $(ARGS)
+
+docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
+	$(BIN)/python -m docs.generate $(ARGS)
 
 clean:
 	rm -rf $(VENV) .compat build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,15 +95,52 @@ def one_element(element, name, version, tame):
     return values(element, version, tame) if issubclass(element, Struct) else one(element, name, version, tame)
 
 
+def leaves(value: Struct, version: int, leaving_out: str = "nothing") -> Iterator[object]:
+    """All values of a message in the order of their declaration, and how many there are in each array."""
+    for name, field in type(value).fields.items():
+        if version not in field.versions or name.endswith(leaving_out):
+            continue
+        inner = getattr(value, name)
+        if isinstance(inner, (list, tuple)):
+            yield len(inner)
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if isinstance(each, Struct):
+                yield from leaves(each, version, leaving_out)
+            else:
+                yield bytes(each) if isinstance(each, memoryview) else each
+
+
 def full(cls: type[Struct], version: int) -> Struct:
     """An object in which every field that the version has differs from its default."""
     chosen = {}
     for name, field in cls.fields.items():
         if version in field.versions:
-            chosen[name] = [full_one(field.element, version)] * 2 if isinstance(field, fields.Array) else None
-            if chosen[name] is None:
-                chosen[name] = full_one(field, version)
+            many = range(2) if isinstance(field, fields.Array) else None
+            chosen[name] = [full_one(field.element, version) for _ in many] if many else full_one(field, version)
     return cls(**chosen)
+
+
+def nonzero(field: fields.Field) -> object:
+    """A value that isn't the field's default, as the field's oldest version has it."""
+    value = full_one(field.element if isinstance(field, fields.Array) else field, field.versions.low)
+    if isinstance(field, fields.Array):
+        return [value]
+    return value != field.default if isinstance(field, fields.Bool) else value
+
+
+def lengthened(value: Struct, version: int) -> int:
+    """Gives each innermost array of structs five elements; how many such arrays there are."""
+    found = 0
+    for name, field in type(value).fields.items():
+        inner = getattr(value, name)
+        if isinstance(inner, Struct):
+            found += lengthened(inner, version)
+        elif isinstance(field, fields.Array) and inner and isinstance(inner[0], Struct):
+            deeper = sum(lengthened(each, version) for each in inner)
+            if not deeper:
+                inner.extend(full(field.element, version) for _ in range(3))
+            found += deeper or 1
+    return found
 
 
 def full_one(field, version):
@@ -135,6 +173,9 @@ def made():
     return SimpleNamespace(
         values=values,
         full=full,
+        leaves=leaves,
+        nonzero=nonzero,
+        lengthened=lengthened,
         compiled=compiled,
         settings=settings.get_profile("protocol"),
         named={cls.__name__: cls for cls in API_MESSAGES + OTHER_MESSAGES},

@@ -89,6 +89,13 @@ def test_declared_as_defined(message, reference):
     assert declared(message) == defined(definition)
 
 
+def test_nothing_is_left_undeclared(reference, made):
+    """Requests, responses, headers, what consumers tell each other, keys and values, control records, principals."""
+    renamed = {new: old for old, new in RENAMED.items()}
+    defined_names = {path.stem for path in (reference / "messages").rglob("*.json")}
+    assert {renamed.get(name, name) for name in defined_names} == set(made.named)
+
+
 def test_api_keys(reference):
     apis = json.loads((reference / "api_versions.json").read_text())
     names = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", api["name"]).upper(): api["key"] for api in apis}

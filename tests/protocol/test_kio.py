@@ -1,7 +1,9 @@
 """Against an independent codec, both ways: every API and version that kio knows."""
 
+import dataclasses
 import importlib
 import io
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
@@ -24,6 +26,23 @@ def theirs(cls, version):
     return kio_serial.entity_reader(entity), kio_serial.entity_writer(entity)
 
 
+def their_leaves(entity):
+    """What `made.leaves` gives, of theirs: times and errors as the numbers that they are on the wire."""
+    for field in dataclasses.fields(entity):
+        inner = getattr(entity, field.name)
+        if isinstance(inner, tuple):
+            yield len(inner)
+        for each in inner if isinstance(inner, tuple) else [inner]:
+            if dataclasses.is_dataclass(each):
+                yield from their_leaves(each)
+            elif isinstance(each, timedelta):
+                yield each // timedelta(milliseconds=1)
+            elif isinstance(each, datetime):
+                yield (each - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+            else:
+                yield each
+
+
 def test_equal_bytes_both_ways(api_message, version, made):
     if theirs(api_message, version) is None:
         return  # test_coverage demands golden bytes instead.
@@ -36,6 +55,7 @@ def test_equal_bytes_both_ways(api_message, version, made):
         raw = value.encode(version)
         entity, size = read(raw, 0)
         assert size == len(raw)
+        assert list(made.leaves(value, version)) == list(their_leaves(entity))
         out = io.BytesIO()
         write(out, entity)
         assert out.getvalue() == raw

@@ -36,35 +36,37 @@ class Codec:
 
     def compile(self) -> None:
         """Replace the plain form by the compiled one, from now on."""
-        compiled = self.plain.compile()
-        self.source, self.parse, self.build = compiled.source, compiled.parsefunc, compiled.buildfunc
+        self.source, self.parse, self.build = self.plain.compiled()
 
     def _count(self) -> None:
         self.uses += 1
         if self.uses == COMPILED_AT:
             self.compile()
 
-    def _parse_plain(self, io: Cursor, context: None) -> Any:
+    def _parse_plain(self, buf: bytes | memoryview, pos: int, end: int) -> tuple[Any, int]:
         self._count()
-        return self.plain._parse(io, None, None)
+        io = Cursor(buf, pos)
+        return self.plain._parse(io, None, None), io.pos
 
-    def _build_plain(self, message: Any, io: Writer, context: None) -> None:
+    def _build_plain(self, message: Any, io: Writer) -> None:
         self._count()
         self.plain._build(message, io, None, None)
 
-    def cursor(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> Cursor:
-        """A cursor over what the compiled code expects: a view, or bytes."""
+    def buffer(self, frame: bytes | bytearray | memoryview) -> bytes | memoryview:
+        """The frame as the compiled code expects it: a view, or bytes."""
         if self.plain.keeps_view:
-            return Cursor(memoryview(buffer), offset)
-        return Cursor(buffer if type(buffer) is bytes else bytes(buffer), offset)
+            return memoryview(frame)
+        return frame if type(frame) is bytes else bytes(frame)
 
-    def decode(self, buffer: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:
+    def decode(self, frame: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:
         """The message at an offset, and the offset after it. Raises MalformedMessage."""
-        io = self.cursor(buffer, offset)
+        buf = frame if type(frame) is bytes and not self.plain.keeps_view else self.buffer(frame)
         try:
-            return self.parse(io, None), io.pos
+            found: tuple[Any, int] = self.parse(buf, offset, len(buf))
         except Exception:
-            io.pos = offset
+            io = Cursor(buf, offset)
+        else:
+            return found
         try:
             return self.plain._parse(io, None, None), io.pos
         except Flaw as flaw:
@@ -82,7 +84,7 @@ class Codec:
         """Add the message to what was written before. Raises UnbuildableMessage."""
         parts, records = len(io.parts), len(io.records_at)
         try:
-            self.build(message, io, None)
+            self.build(message, io)
             return
         except Exception:
             del io.parts[parts:], io.records_at[records:]

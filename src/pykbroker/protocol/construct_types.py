@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 
@@ -33,11 +33,10 @@ class Construct:
 
 
 class Compiled(Construct):
-    """Two functions."""
+    """A module of generated code."""
 
     source: str
-    parsefunc: Callable[[Any, Any], Any]
-    buildfunc: Callable[[Any, Any, Any], Any]
+    module: ModuleType
 
 
 class FormatField(Construct):

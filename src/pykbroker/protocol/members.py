@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykbroker.protocol.cursor import AbsentField, Cursor, Flaw, Writer, uvarint
 from pykbroker.protocol.fields import Array, Field, Nested, Uuid, same
-from pykbroker.protocol.primitives import WireType, indent, read_heads, write_heads
+from pykbroker.protocol.primitives import ROWS, Fixed, WireType, indent, link, read_heads, write_heads
 
 if TYPE_CHECKING:
     from pykbroker.protocol.construct_types import CodeGen
@@ -76,11 +76,11 @@ class Members(WireType):
             except Flaw as flaw:
                 flaw.path.append(f".{name}")
                 raise
-        obj.unknown_tags = tuple(unknown)
+        obj.unknown_tags = tuple(sorted(unknown, key=lambda pair: pair[0]))
 
-    def parse_tags_at(self, obj: Any, stream: Cursor, pos: int) -> int:
+    def parse_tags_at(self, obj: Any, buf: bytes | memoryview, pos: int) -> int:
         """For compiled code: reads the tagged fields at a position, and returns the position after them."""
-        stream.pos = pos
+        stream = Cursor(buf, pos)
         self._parse_tags(obj, stream)
         return stream.pos
 
@@ -118,8 +118,8 @@ class Members(WireType):
 
     def parse_lines(self, code: CodeGen, target: str) -> list[str]:
         """Flat lines: a run of heads at a time, then what each counts."""
-        obj, me = f"obj{code.allocateId()}", self._linked(code)
-        lines = self._new_lines(code, f"{target} = {obj}", obj, self.absent)
+        obj = f"obj{code.allocateId()}"
+        lines = blank(code, f"{target} = {obj}", obj, self.cls, self.absent)
         heads: list[tuple[str, str]] = []
         later: list[str] = []
         for name, subcon in self.subcons.items():
@@ -136,27 +136,37 @@ class Members(WireType):
                 heads, later = [], []
         if self.flexible:
             heads.append(("tags", "B"))
-            later.append(f"if tags: pos = {me}.parse_tags_at({obj}, io, pos - 1)")
+            later.append(f"if tags: pos = {link(code, self)}.parse_tags_at({obj}, buf, pos - 1)")
         return [*lines, *read_heads(code, heads), *later]
 
-    def _new_lines(self, code: CodeGen, targets: str, obj: str, absent: dict[str, Field[Any]]) -> list[str]:
-        """Lines that make an object with the defaults of some of its fields."""
-        me = self._linked(code)
-        lines = [f"{targets} = new({me}_cls)", f"{obj}.unknown_tags = ()"]
-        for name, field in absent.items():
-            tagged = next((wire for tagged_name, _, wire in self.tagged.values() if tagged_name == name), None)
-            if isinstance(tagged, Members):
-                inner = f"obj{code.allocateId()}"
-                lines += tagged._new_lines(code, f"{obj}.{name} = {inner}", inner, tagged.cls.fields)
-            else:
-                lines.append(f"{obj}.{name} = {_fresh(field, f'{me}.cls.fields[{name!r}]')}")
-        return lines
+    def parse_rows(self, code: CodeGen, values: str, count: str) -> list[str]:
+        """Structs of numbers alone: all of them by one iterator, until one has tagged fields."""
+        if not self.subcons or not all(type(subcon) is Fixed for subcon in self.subcons.values()):
+            return []
+        obj, letters = f"obj{code.allocateId()}", "".join(subcon.head for subcon in self.subcons.values())
+        places = ", ".join(f"{obj}.{name}" for name in self.subcons)
+        if self.flexible:
+            letters += "B"
+            places += ", tags"
+        rows = f"rows_{letters.replace('?', 'o')}"
+        code.append(f"{rows} = struct.Struct('>{letters}').iter_unpack")
+        each = [
+            *blank(code, obj, obj, self.cls, self.absent),
+            f"{places}{',' if len(letters) == 1 else ''} = row",
+            *(["if tags: break"] if self.flexible else []),
+            f"{values}.append({obj})",
+        ]
+        done = [f"pos += {count} * {self.least}", f"{count} = 0"]
+        if self.flexible:
+            done = ["else:", *indent(done), f"if {count}: {values}.clear()"]
+        loop = [f"for row in {rows}(buf[pos:pos + {count} * {self.least}]):", *indent(each), *done]
+        return [f"if {count} >= {ROWS}:", *indent(loop)]
 
     def build_lines(self, code: CodeGen, source: str) -> list[str]:
         """Flat lines: what each field must not be or becomes, a run of heads at a time, then what each counts."""
-        me, obj = self._linked(code), source if source.isidentifier() else f"obj{code.allocateId()}"
+        obj = source if source.isidentifier() else f"obj{code.allocateId()}"
         lines = [] if obj == source else [f"{obj} = {source}"]
-        lines.append(f"if {obj}.__class__ is not {me}_cls: raise Flaw")
+        lines.append(f"if {obj}.__class__ is not {link(code, self.cls)}: raise Flaw")
         for name, field in self.refused.items():
             lines.append(f"if {differs(f'{obj}.{name}', field)}: raise Flaw")
         run: list[tuple[str, str]] = []
@@ -175,13 +185,8 @@ class Members(WireType):
         if not self.flexible:
             return [*lines, *write_heads(code, run)]
         tagged = [f"{obj}.unknown_tags", *(differs(f"{obj}.{name}", field) for name, field, _ in self.tagged.values())]
-        there = [*write_heads(code, run), f"{me}.build_tags({obj}, io)"]
+        there = [*write_heads(code, run), f"{link(code, self)}.build_tags({obj}, io)"]
         return [*lines, f"if {' or '.join(tagged)}:", *indent(there), "else:", *indent(write_heads(code, run, "x"))]
-
-    def _linked(self, code: CodeGen) -> str:
-        """The name that compiled functions have this struct under; that of its class ends in `_cls`."""
-        code.linkedinstances[id(self)] = self
-        return f"me{list(code.linkedinstances).index(id(self))}"
 
 
 def _build_field(subcon: WireType, name: str, value: Any, stream: Writer) -> None:
@@ -196,15 +201,23 @@ def _build_field(subcon: WireType, name: str, value: Any, stream: Writer) -> Non
         raise wrong from None
 
 
-def _fresh(field: Field[Any], linked: str) -> str:
-    """The default of a field, as an expression."""
-    if field.default is None:
-        return "None"
-    if isinstance(field, Array):
+def blank(code: CodeGen, targets: str, obj: str, cls: type[Struct], fields: dict[str, Field[Any]]) -> list[str]:
+    """Lines that make an object with the defaults of some of its fields."""
+    lines = [f"{targets} = new({link(code, cls)})", f"{obj}.unknown_tags = ()"]
+    for name, field in fields.items():
+        if isinstance(field, Nested) and field.default is not None:
+            inner = f"obj{code.allocateId()}"
+            lines += blank(code, f"{obj}.{name} = {inner}", inner, field.element, field.element.fields)
+        else:
+            lines.append(f"{obj}.{name} = {_fresh(field)}")
+    return lines
+
+
+def _fresh(field: Field[Any]) -> str:
+    """The default of a field that isn't a struct, as an expression."""
+    if isinstance(field, Array) and field.default is not None:
         return "[]"
-    if isinstance(field, (Nested, Uuid)):
-        return f"{linked}.fresh()"
-    return repr(field.default)
+    return "ZERO_UUID" if isinstance(field, Uuid) else repr(field.default)
 
 
 def differs(source: str, field: Field[Any]) -> str:

@@ -195,7 +195,8 @@ class Message(Struct, versions="none"):
 
         A `records` field shows the buffer itself. Raises MalformedMessage, which names the field and its byte.
         """
-        message: Self = cls.codec(version).decode(buffer, offset)[0]
+        codec = cls._codecs.get(version) or cls.codec(version)
+        message: Self = codec.decode(buffer, offset)[0]
         return message
 
     @classmethod

@@ -1,9 +1,10 @@
 """Kafka's wire types as constructs that emit their own code, so that `compile()` never stops at one of them.
 
 Each has a plain form (`_parse`, `_build`), which is exact about what is wrong and where, and lines of compiled code,
-which are fast and only say that something is wrong. In compiled code `buf`, `pos`, `end`, `write` and `io` are locals.
-Every type begins with a head of fixed size, so that neighbouring heads are unpacked in one call. Lengths and counts
-are checked against what is left before anything is read or allocated. Knows no message.
+which are fast and only say that something is wrong. In compiled code `buf`, `pos`, `end`, `write` and `io` are locals;
+there a slice may reach over the end: whatever is read after it fails, and the last position is checked. Every type
+begins with a head of fixed size, so that neighbouring heads are unpacked in one call. Lengths and counts are checked
+against what is left before anything is allocated. Knows no message.
 """
 
 from __future__ import annotations
@@ -25,14 +26,21 @@ VARINT = "V"
 """Stands for a compact length among the letters of heads to build."""
 EXACT = 1000
 """An array of at most so many elements that is cut off is read up to the very field where it ends."""
+ROWS = 4
+"""Arrays of fewer structs than this are read one by one."""
+SHORT = 128
+"""Texts and bytes shorter than this are unpacked from a view, not sliced."""
 FEW = 17
 """Arrays of fewer numbers than this are packed by a ready-made `struct.Struct`."""
 
 IMPORTS = """
 from pykbroker.protocol.cursor import ONE_BYTE, Flaw, Writer, read_uvarint, uvarint
-from pykbroker.protocol.primitives import packers, unpackers, uuid_of
+from pykbroker.protocol.fields import ZERO_UUID
+from pykbroker.protocol.primitives import packers, short_bytes, unpackers, uuid_of
 new = object.__new__
 """
+PARSE, BUILD = "parse_message", "build_message"
+"""What the two functions of a compiled module are called."""
 
 
 def indent(lines: list[str]) -> list[str]:
@@ -66,6 +74,12 @@ def unpackers(letter: str) -> list[Any]:
     return [struct.Struct(f">{n}{letter}").unpack_from for n in range(FEW)]
 
 
+@lru_cache(1)
+def short_bytes() -> list[Any]:
+    """`unpack_from` for 0, 1, 2 … bytes: out of a view that costs a third of what a slice of it does."""
+    return [struct.Struct(f">{n}s").unpack_from for n in range(SHORT)]
+
+
 @lru_cache(4096)
 def uuid_of(raw: bytes) -> UUID:
     """The UUID of 16 bytes; remembered, because few topic ids come again and again."""
@@ -87,6 +101,10 @@ class WireType(Construct):
 
     def parse_tail(self, code: CodeGen, target: str, head: str) -> list[str]:
         """Lines that set `target`, the head having been read into `head`."""
+        return []
+
+    def parse_rows(self, code: CodeGen, values: str, count: str) -> list[str]:
+        """Lines that read many of these in one go and set `count` to 0, where that can be done."""
         return []
 
     def build_split(self, code: CodeGen, source: str) -> tuple[list[str], str, list[str]]:
@@ -111,23 +129,28 @@ class WireType(Construct):
     def _emitparse(self, code: CodeGen) -> str:
         code.append(IMPORTS)
         code.keeps_view = self.keeps_view
-        name = f"parse_{code.allocateId()}"
-        lines = ["buf, pos, end = io.buf, io.pos, io.end", *self.parse_lines(code, "value"), "io.pos = pos"]
-        code.append("\n".join([f"def {name}(io):", *indent([*linked(code), *lines, "return value"])]))
-        return f"{name}(io)"
+        lines = [*self.parse_lines(code, "value"), "if pos > end: raise Flaw", "return value, pos"]
+        code.append("\n".join([f"def {PARSE}(buf, pos, end):", *indent(lines)]))
+        return f"{PARSE}(io.buf, io.pos, io.end)"
 
     def _emitbuild(self, code: CodeGen) -> str:
         code.append(IMPORTS)
-        name = f"build_{code.allocateId()}"
         lines = ["write = io.write", *self.build_lines(code, "value")]
-        code.append("\n".join([f"def {name}(value, io):", *indent([*linked(code), *lines])]))
-        return f"{name}(obj, io)"
+        code.append("\n".join([f"def {BUILD}(value, io):", *indent(lines)]))
+        return f"{BUILD}(obj, io)"
+
+    def compiled(self) -> tuple[str, Any, Any]:
+        """The source, the function that parses and the one that builds, without what construct puts around them."""
+        compiled = self.compile()
+        names = vars(compiled.module)
+        names.update({f"me{i}": linked for i, linked in enumerate(names["linkedinstances"].values())})
+        return compiled.source, names[PARSE], names[BUILD]
 
 
-def linked(code: CodeGen) -> list[str]:
-    """Lines that make the linked structs, and their classes, locals."""
-    lines = [f"me{i} = linkedinstances[{key}]" for i, key in enumerate(code.linkedinstances)]
-    return [*lines, *(f"me{i}_cls = me{i}.cls" for i in range(len(lines)))]
+def link(code: CodeGen, thing: object) -> str:
+    """The name that a struct or a class has in the compiled module."""
+    code.linkedinstances[id(thing)] = thing
+    return f"me{list(code.linkedinstances).index(id(thing))}"
 
 
 def read_heads(code: CodeGen, heads: list[tuple[str, str]]) -> list[str]:
@@ -280,16 +303,21 @@ class Blob(Counted):
         """What follows the length."""
         stream.write(data)
 
-    from_view, from_bytes, encoded_code, write_code = "bytes({})", "{}", "memoryview({})", "write"
+    from_view, from_short, from_bytes, encoded_code, write_code = "bytes({})", "{}", "{}", "memoryview({})", "write"
 
     def parse_counted(self, code: CodeGen, target: str, head: str) -> list[str]:
-        """A slice, checked against the end."""
-        return [
-            f"stop = pos + {head}{' - 1' if self.flexible else ''}",
-            "if stop > end: raise Flaw",
+        """A slice."""
+        n = f"{head} - 1" if self.flexible else head
+        sliced = [
+            f"stop = pos + {n}",
             f"{target} = {(self.from_view if code.keeps_view else self.from_bytes).format('buf[pos:stop]')}",
             "pos = stop",
         ]
+        if not code.keeps_view or not self.from_short:
+            return sliced
+        code.append("short = short_bytes()")
+        unpacked = self.from_short.format(f"short[{n}](buf, pos)[0]")
+        return [f"if {n} < {SHORT}:", f"    {target} = {unpacked}", f"    pos += {n}", "else:", *indent(sliced)]
 
     def build_split(self, code: CodeGen, source: str) -> tuple[list[str], str, list[str]]:
         """The length of the bytes, plus the bias, as head; null is length -1 and no bytes."""
@@ -310,7 +338,8 @@ class Text(Blob):
 
     letter = "h"
     longest = LONGEST_TEXT
-    from_view, from_bytes, encoded_code = "str({}, 'utf-8')", "{}.decode()", "{}.encode()"
+    from_view, from_short, from_bytes = "str({}, 'utf-8')", "{}.decode()", "{}.decode()"
+    encoded_code = "{}.encode()"
 
     def decoded(self, data: bytes | memoryview, at: int) -> str:
         """The text of some bytes."""
@@ -328,7 +357,7 @@ class RecordBytes(Blob):
     """Record batches: a slice of the frame itself; built as a piece of its own."""
 
     has_records = True
-    from_view, encoded_code, write_code = "{}", "{}", "io.write_records"
+    from_view, from_short, encoded_code, write_code = "{}", "", "{}", "io.write_records"
 
     def decoded(self, data: bytes | memoryview, at: int) -> bytes | memoryview:
         """The view, as it is."""
@@ -386,11 +415,12 @@ class Many(Counted):
         if isinstance(self.element, Fixed):
             letter, size = self.element.head, self.element.length
             code.append(f"unpack_few_{letter} = unpackers({letter!r})")
-            few = f"unpack_few_{letter}[{head}](buf, pos) if {head} < {FEW}"
             return [
                 *lines,
-                f"if {head} * {size} > end - pos: raise Flaw",
-                f"{target} = list({few} else struct.unpack_from(f'>{{{head}}}{letter}', buf, pos))",
+                f"if {head} < {FEW}: {target} = [*unpack_few_{letter}[{head}](buf, pos)]",
+                "else:",
+                f"    if {head} * {size} > end - pos: raise Flaw",
+                f"    {target} = [*struct.unpack_from(f'>{{{head}}}{letter}', buf, pos)]",
                 f"pos += {head} * {size}",
             ]
         value, values = f"value{code.allocateId()}", f"values{code.allocateId()}"
@@ -398,6 +428,7 @@ class Many(Counted):
             *lines,
             f"if {head} * {self.each} > end - pos: raise Flaw",
             f"{target} = {values} = []",
+            *self.element.parse_rows(code, values, head),
             f"for _ in range({head}):",
             *indent(self.element.parse_lines(code, value)),
             f"    {values}.append({value})",

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.batch import (
+    HEADER_SIZE,
     CorruptBatch,
     RecordBatch,
     assign,
@@ -141,3 +142,16 @@ def test_a_changed_byte_never_escapes(outcome: Outcome, position: int, value: in
     data = bytearray(VECTOR)
     data[position] = value
     assert outcome(lambda: [list(batch.records()) for batch in batches(data)]) in REFUSALS
+
+
+@pytest.mark.parametrize("codec", list(Compression))
+def test_the_header_is_read_without_the_records(codec: Compression) -> None:
+    whole = build_batch([(b"k", b"v" * 50)] * 3, base_offset=10, timestamp=5, compression=codec)
+    unreadable = bytearray(whole)
+    unreadable[HEADER_SIZE:] = b"\xff" * (len(whole) - HEADER_SIZE)
+    (batch,) = batches(unreadable)
+    assert (batch.count, batch.base_offset, batch.last_offset) == (3, 10, 12)
+    assert (batch.base_timestamp, batch.max_timestamp, batch.compression) == (5, 5, codec)
+    assert batch.computed_crc() != batch.crc
+    with pytest.raises(KafkaError):
+        list(batch.records())

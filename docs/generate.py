@@ -1,0 +1,213 @@
+"""`python -m docs.generate`: writes the pages that are made from declarations, or says which of them are stale.
+
+apis.md comes from the messages and the table of handlers, states.md from the table of a classic group's transitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pykbroker.apis import HANDLERS
+from pykbroker.coordinator.group.classic_group import TRANSITIONS, GroupState
+from pykbroker.protocol import consumer_protocol, header
+from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.fields import Array, Field, Nested
+from pykbroker.protocol.message import Message, Struct
+from pykbroker.protocol.messages import message_classes
+from pykbroker.protocol.stored import (
+    consumer_group,
+    control,
+    group_metadata,
+    offset_commit,
+    share_group,
+    share_state,
+    transaction_log,
+)
+from pykbroker.protocol.versions import Versions
+
+FOLDER = Path(__file__).parent
+MADE = "<!-- Made by `make docs`: change the declarations instead. -->"
+OTHERS = {
+    "Headers": [header],
+    "Consumers among themselves": [consumer_protocol],
+    "`__consumer_offsets`": [offset_commit, group_metadata, consumer_group, share_group],
+    "`__transaction_state`": [transaction_log],
+    "`__share_group_state`": [share_state],
+    "Control records, principals": [control],
+}
+
+APIS = """# The APIs
+
+{made}
+
+Every request and response of the Kafka protocol, with all versions from 0 to the newest of Apache Kafka 4.3, can be
+parsed and built. *Served* says which versions this broker answers; the others it doesn't advertise.
+
+How to read a field: its type; the versions that have it, where not all do; `null` and the versions in which it may be
+null; its default, where that isn't zero, false or empty; its `tag`, where it stands among the tagged fields;
+`ignorable` where a value is dropped silently in versions that lack the field, instead of being refused. From the
+version that is called flexible on, lengths are varints and structs end in tagged fields.
+
+{table}
+
+{apis}
+
+## What is no API
+
+{others}
+"""
+
+STATES = """# States
+
+{made}
+
+## A classic group
+
+The states have Kafka's names, and appear so in DescribeGroups and ListGroups. A group raises an error
+rather than change its state in another way than these.
+
+| from | when | to |
+| --- | --- | --- |
+{rows}
+
+```mermaid
+stateDiagram-v2
+    [*] --> {first}
+{arrows}
+```
+"""
+
+
+def pages() -> dict[str, str]:
+    """Each page by its name."""
+    return {"apis.md": apis_page(), "states.md": states_page()}
+
+
+def apis_page() -> str:
+    """All messages, and which versions of them are served."""
+    rows = ["| key | API | versions | served | flexible from |", "| ---: | --- | --- | --- | --- |"]
+    for key in ApiKey:
+        request = message_classes(key)[0]
+        name = api_name(request)
+        flexible = request.flexible.low if list_of(request.flexible) else "—"
+        rows.append(f"| {key.value} | [{name}](#{name.lower()}) | {request.versions} | {served(key)} | {flexible} |")
+    return APIS.format(
+        made=MADE, table="\n".join(rows), apis="\n\n".join(map(api, ApiKey)), others="\n\n".join(map(other, OTHERS))
+    )
+
+
+def api(key: ApiKey) -> str:
+    """One API: its request and its response."""
+    request, response = message_classes(key)
+    return "\n\n".join(
+        [
+            f"## {api_name(request)}",
+            f"Key {key.value}, versions {request.versions}; served: {served(key)}.",
+            message(request),
+            message(response),
+        ]
+    )
+
+
+def other(title: str) -> str:
+    """Messages that travel inside others, or are stored."""
+    declared = [value for module in OTHERS[title] for value in vars(module).values()]
+    classes = [
+        each for each in declared if isinstance(each, type) and issubclass(each, Message) and each is not Message
+    ]
+    return "\n\n".join([f"### {title}", *map(message, classes)])
+
+
+def message(cls: type[Message]) -> str:
+    """What it is for, and its fields."""
+    number = f", type {cls.key}" if cls.key >= 0 and not cls.__name__.endswith(("Request", "Response")) else ""
+    flexible = f", flexible {cls.flexible}" if list_of(cls.flexible) else ""
+    head = f"**{cls.__name__}** {cls.versions}{flexible}{number}: {cls.__doc__}"
+    body = "\n".join(lines(cls, "", Versions("0+"))) or "(no fields)"
+    return f"{head}\n\n```\n{body}\n```"
+
+
+def lines(cls: type[Struct], indentation: str, outer: Versions) -> Iterator[str]:
+    """A line per field, structs indented below the field that holds them."""
+    for name, field in cls.fields.items():
+        yield f"{indentation}{name}: {', '.join(described(field, outer))}"
+        element = getattr(field, "element", None)
+        if element is not None and issubclass(element, Struct):
+            yield from lines(element, indentation + "    ", field.versions)
+
+
+def described(field: Field[object], outer: Versions) -> Iterator[str]:
+    """Type, versions, null, default, tag, ignorable."""
+    yield kind(field)
+    if field.versions not in (Versions("0+"), outer):
+        yield str(field.versions)
+    if list_of(field.nullable):
+        yield "null" if field.nullable.low <= field.versions.low else f"null {field.nullable}"
+    if field.default is None:
+        yield "default null"
+    elif field.default != field.empty:
+        yield f"default {field.default!r}"
+    if field.tag is not None:
+        yield f"tag {field.tag}"
+    if field.ignorable:
+        yield "ignorable"
+    if field.flexible is not None:
+        yield f"compact {field.flexible}"
+
+
+def kind(field: Field[object]) -> str:
+    """The type of a field, in Kafka's words."""
+    if isinstance(field, Array):
+        return "array" if issubclass(field.element, Struct) else f"array of {field.element.__name__.lower()}"
+    return "struct" if isinstance(field, Nested) else type(field).__name__.lower()
+
+
+def list_of(versions: Versions) -> bool:
+    """Whether there is any version in the range."""
+    return versions.low <= versions.high
+
+
+def served(key: int) -> str:
+    """The versions that have a handler."""
+    return str(HANDLERS[key].versions) if key in HANDLERS else "no"
+
+
+def api_name(request: type[Message]) -> str:
+    """The API's name, without what it is of."""
+    return request.__name__.removesuffix("Request")
+
+
+def states_page() -> str:
+    """The states of a group, from the table that its tests hold it to."""
+    rows = [f"| {before.value} | {why} | {after.value} |" for before, why, after in TRANSITIONS]
+    arrows = [f"    {before.value} --> {after.value}: {why}" for before, why, after in TRANSITIONS]
+    return STATES.format(
+        made=MADE, rows="\n".join(rows), first=GroupState.EMPTY.value, arrows="\n".join([*arrows, "    Dead --> [*]"])
+    )
+
+
+def main() -> int:
+    """Writes the pages; with `--check` says which are stale instead."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a page is stale")
+    check = parser.parse_args().check
+    stale = [name for name, text in pages().items() if not is_fresh(name, text)]
+    for name in stale:
+        if check:
+            print(f"{FOLDER / name} is stale: make docs")
+        else:
+            (FOLDER / name).write_text(pages()[name], encoding="utf-8")
+    return int(check and bool(stale))
+
+
+def is_fresh(name: str, text: str) -> bool:
+    """Whether the committed page says what the declarations say."""
+    page = FOLDER / name
+    return page.exists() and page.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""Less than a minute of the codec's fuzzing, the same frames each time."""
+
+import pytest
+from tests.fuzz import codec
+
+FRAMES = 750_000
+
+
+@pytest.mark.slow
+def test_mutated_frames_raise_one_exception() -> None:
+    tally = codec.fuzz(FRAMES, seed=3)
+    assert tally.refused > FRAMES // 3
+    assert tally.decoded > FRAMES // 10
