@@ -130,3 +130,13 @@ def test_any_buffer(decode, kind):
     records = ProduceRequest.TopicData.PartitionData(records=b"abc")
     request = ProduceRequest(topic_data=[ProduceRequest.TopicData(name="t", partition_data=[records])])
     assert decode(ProduceRequest, kind(request.encode(9)), 9) == request
+
+
+def test_a_large_malformed_message_is_refused_without_a_second_look() -> None:
+    """Parsing a hundred megabytes again, to name a byte, would hold every other connection up."""
+    codec = MetadataRequest.codec(1)
+    small, large = (b"\0\0\x01\0" + b"\0\x01a" * 255, (1 << 19).to_bytes(4, "big") + b"\0\x01a" * (1 << 19))
+    with pytest.raises(MalformedMessage, match=r"topics\[255\].name at byte 769: needs 2 bytes, 0 left"):
+        codec.decode(small)
+    with pytest.raises(MalformedMessage, match="1572866 bytes that don't parse, too many to say where"):
+        codec.decode(large[:-2])

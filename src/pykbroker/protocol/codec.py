@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COMPILED_AT = 3
 """Compiling costs milliseconds: the use at which it is done."""
+LOCATED = 1 << 20
+"""Bytes up to which a malformed message is parsed again to say where: a larger one would hold the event loop up."""
 
 
 class Codec:
@@ -67,6 +69,8 @@ class Codec:
             io = Cursor(buf, offset)
         else:
             return found
+        if len(buf) - offset > LOCATED:
+            raise MalformedMessage(f"{self}: {len(buf) - offset} bytes that don't parse, too many to say where")
         try:
             return self.plain._parse(io, None, None), io.pos
         except Flaw as flaw:
