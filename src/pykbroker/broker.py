@@ -7,6 +7,7 @@ starting and stopping, and what a person is told when starting fails; nothing el
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import shutil
@@ -273,10 +274,24 @@ async def serve(
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
     broker = Broker(config, ephemeral=ephemeral)
+
+    def ready(it: Ready) -> None:
+        _calm_garbage_collector()
+        on_ready(*it[:4])
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, broker)
-        await broker.serve(lambda ready: on_ready(*ready[:4]))
+        await broker.serve(ready)
         nursery.cancel_scope.cancel()
+
+
+def _calm_garbage_collector() -> None:
+    """In a process of its own: what start-up made is never garbage, and a request leaves next to no cycles behind.
+
+    At Python's own thresholds a sixth of the CPU time of a thousand idle consumers went into looking for some.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
 
 
 async def _watch_signals(broker: Broker) -> None:
