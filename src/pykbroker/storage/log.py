@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -71,10 +73,12 @@ class UnifiedLog:
         "_flushed_ms",
         "_maintenance",
         "_rolled",
+        "_shape",
         "closed",
         "config",
         "directory",
         "epochs",
+        "generation",
         "log_end_offset",
         "log_start_offset",
         "producers",
@@ -82,6 +86,7 @@ class UnifiedLog:
         "segments",
         "topic_id",
         "topic_partition",
+        "truncated_to",
     )
 
     def __init__(
@@ -115,6 +120,12 @@ class UnifiedLog:
         self._flushed_ms = -1
         self._maintenance = Lock()
         """Held by what must not meet a flush in another thread: truncation, closing, deletion."""
+        self._shape = Lock()
+        """Held for the moment in which the list of segments changes."""
+        self.generation = 0
+        """How often the log was truncated: what was read in an earlier generation may be gone."""
+        self.truncated_to: int | None = None
+        """The lowest offset that the log was truncated to, until compaction takes note of it."""
 
     @classmethod
     def create(
@@ -315,8 +326,9 @@ class UnifiedLog:
             from random import randrange
 
             segment.jitter_ms = randrange(min(self.config.segment_jitter_ms, self.segment_ms))
-        self.segments.append(segment)
-        self._bases.append(base)
+        with self._shape:
+            self.segments.append(segment)
+            self._bases.append(base)
         self._rolled = self._directory_changed = True
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -335,10 +347,10 @@ class UnifiedLog:
             )
         if offset >= upper_bound:
             return LogRead(None, offset, self.log_start_offset, end)
-        bases = self._bases
-        place = bisect_right(bases, offset) - 1
-        while place < len(bases):
-            segment = self.segments[place]
+        segments = self.segments  # first: a replacement publishes the bases first, so a search begins early, not late
+        place = max(bisect_right(self._bases, offset) - 1, 0)
+        while place < len(segments):
+            segment = segments[place]
             place += 1
             try:
                 located = segment.locate(offset)
@@ -349,13 +361,13 @@ class UnifiedLog:
             position, size, base_offset, _ = located
             if base_offset >= upper_bound:
                 break
-            segment_end = bases[place] if place < len(bases) else end
+            segment_end = segments[place].base_offset if place < len(segments) else end
             stop = segment.size if upper_bound >= segment_end else segment.end_position(upper_bound)
             if stop <= position or (size > max_bytes and not min_one_message):
                 break
             length = min(stop - position, max(max_bytes, size))
             records = segment.slice(position, length)
-            if place < len(bases):
+            if place < len(segments):
                 segment.let_go()
             return LogRead(records, offset, self.log_start_offset, end)
         return LogRead(None, offset, self.log_start_offset, end)
@@ -409,6 +421,7 @@ class UnifiedLog:
             self.truncate_fully(offset, now_ms)
             return
         with self._maintenance:
+            self._truncating(offset)
             self.epochs.truncate_from_end(min(offset, self.log_end_offset))
             if offset >= self.log_end_offset:
                 return
@@ -424,6 +437,7 @@ class UnifiedLog:
     def truncate_fully(self, offset: int, now_ms: int = 0) -> None:
         """Drops everything; the log begins anew at `offset`."""
         with self._maintenance:
+            self._truncating(offset)
             for segment in self.segments:
                 segment.delete()
             for snapshot in self.producers.snapshots.copy():
@@ -435,6 +449,34 @@ class UnifiedLog:
             self.producers.clear(offset)
             self.log_start_offset = self.log_end_offset = self.recovery_point = offset
             self._directory_changed = True
+
+    def _truncating(self, offset: int) -> None:
+        self.generation += 1
+        self.truncated_to = offset if self.truncated_to is None else min(self.truncated_to, offset)
+
+    @contextmanager
+    def replacing(self, old: list[LogSegment], new: LogSegment, generation: int) -> Iterator[bool]:
+        """Puts one segment in the place of adjacent ones when the block ends; the block moves their files.
+
+        Gives False, and changes nothing, where the log was closed, truncated or lost one of the segments since
+        `generation`. Readers meet the old segments, which `pin` made independent of their names, or the new one.
+        Blocks on a flush that runs.
+        """
+        with self._maintenance:
+            place = self.segments.index(old[0]) if old[0] in self.segments else 0
+            fits = not self.closed and self.generation == generation
+            if not fits or self.segments[place : place + len(old)] != old or self.segments[-1] is old[-1]:
+                yield False
+                return
+            for segment in old:
+                segment.pin()
+            yield True
+            stop = place + len(old)
+            with self._shape:
+                self._bases = [*self._bases[:place], new.base_offset, *self._bases[stop:]]
+                self.segments = [*self.segments[:place], new, *self.segments[stop:]]
+            for segment in old[1:]:
+                self.producers.delete_snapshot(segment.base_offset)
 
     def raise_log_start(self, offset: int) -> None:
         """Hides the records below `offset`; their segments go with retention."""

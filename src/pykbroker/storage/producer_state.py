@@ -223,12 +223,12 @@ class ProducerState:
         """The offset below which every transaction is decided and its marker replicated."""
         if self._unreplicated:
             self._unreplicated = [done for done in self._unreplicated if done.last_offset >= high_watermark]
-        stable = high_watermark
-        for first in self._ongoing.values():
-            stable = min(stable, first)
-        for done in self._unreplicated:
-            stable = min(stable, done.first_offset)
-        return stable
+        return self.first_undecided(high_watermark)
+
+    def first_undecided(self, high_watermark: int) -> int:
+        """The same, without a change to anything: for another thread than the log's."""
+        undecided = [done.first_offset for done in list(self._unreplicated) if done.last_offset >= high_watermark]
+        return min([high_watermark, *self._ongoing.values(), *undecided])
 
     def expire(self, now_ms: int, expiration_ms: int) -> None:
         """Forgets producers that wrote nothing for so long and have no transaction open."""

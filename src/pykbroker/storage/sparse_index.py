@@ -11,6 +11,7 @@ from struct import Struct
 from threading import Lock
 
 from pykbroker.storage.checkpoints import write_all
+from pykbroker.storage.files import open_fd
 
 _FILES = Lock()
 """One index is written out at a time: a flush in a thread must not meet the writer's own at a roll."""
@@ -41,7 +42,7 @@ class SparseIndex:
         """The pairs in the file; only one that ends in zeros needs to be read for that."""
         size = self.entry.size
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_fd(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return 0
         try:
@@ -58,7 +59,7 @@ class SparseIndex:
 
     def create(self) -> None:
         """Makes an empty file and starts with no pairs."""
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = open_fd(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.close(fd)
         self._entries = bytearray()
         self._written = 0
@@ -100,7 +101,7 @@ class SparseIndex:
         if self._entries is not None:
             first, second = self.entry.unpack_from(self._entries, place * size)
             return first, second
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_fd(self.path, os.O_RDONLY)
         try:
             first, second = self.entry.unpack(os.pread(fd, size, place * size))
         finally:
@@ -119,7 +120,7 @@ class SparseIndex:
             return None
         if self._entries is not None:
             return self._search(self._entries, 0, count, key)
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_fd(self.path, os.O_RDONLY)
         try:
             low, high = self._narrow(fd, count, key)
             size = self.entry.size
@@ -175,7 +176,7 @@ class SparseIndex:
             end = len(entries)
             anew = self._written > end
             start = 0 if anew else self._written
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = open_fd(self.path, os.O_WRONLY | os.O_CREAT)
             try:
                 write_all(fd, entries[start:end], start)
                 if anew:
@@ -183,6 +184,10 @@ class SparseIndex:
             finally:
                 os.close(fd)
             self._written = end
+
+    def pin(self) -> None:
+        """Holds all pairs in memory: the file is about to go."""
+        self._writable()
 
     def release(self) -> None:
         """Writes the rest and holds no memory from now on: the segment is not written any more."""
