@@ -50,6 +50,7 @@ class LogSegment:
     """A segment; its file is opened when it is first needed."""
 
     __slots__ = (
+        "__weakref__",
         "_bytes_since_index",
         "_first_timestamp",
         "_pinned",
