@@ -30,7 +30,7 @@ def is_temporary(error: OSError) -> bool:
 
 
 def sync_fd(fd: int) -> None:
-    """Makes a file durable. Blocks on the disk. Raises LostWrites: the kernel may have dropped what it couldn't write."""
+    """Makes a file durable. Blocks. Raises LostWrites: the kernel may have dropped what it couldn't write."""
     try:
         os.fsync(fd)
     except OSError as error:

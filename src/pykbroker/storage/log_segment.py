@@ -157,6 +157,7 @@ class LogSegment:
         for path in (self.index.path, self.time_index.path):
             sync_path(path)
         if self.txn_index.entries:
+            self.txn_index.flush()
             sync_path(self.txn_index.path)
 
     def delete(self) -> None:
@@ -176,6 +177,8 @@ class LogSegment:
         self.let_go()
         self.moved(directory)
         for holder in self._holders():
+            if holder.path.endswith(DELETED_SUFFIX):
+                continue  # An earlier call came so far.
             marked = holder.path + DELETED_SUFFIX
             try:
                 os.rename(holder.path, marked)

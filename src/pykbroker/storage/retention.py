@@ -1,6 +1,6 @@
 """Which of a log's oldest segments go: by log start offset, by time, by size.
 
-It decides from what it is told and touches no file. Only whole segments go, oldest first, none above the high watermark.
+It decides from what it is told and touches no file. Whole segments go, oldest first, none above the high watermark.
 """
 
 from __future__ import annotations
