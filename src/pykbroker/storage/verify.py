@@ -231,15 +231,7 @@ class _Partition:
     def _seen(self, position: int, batch: RecordBatch) -> None:
         """A batch that is right in itself: does the rest of the partition know what it must know of it?"""
         if batch.leader_epoch >= 0 and batch.leader_epoch != self.unknown_epoch:
-            place = bisect_right(self.epoch_starts, batch.base_offset) - 1
-            if place < 0 or self.epochs[place][0] != batch.leader_epoch:
-                self.unknown_epoch = batch.leader_epoch
-                self._report_batch(
-                    position,
-                    f"leader epoch {batch.leader_epoch} at offset {batch.base_offset} is not as in "
-                    f"{LEADER_EPOCH_CHECKPOINT}",
-                    mends=not self.bounds.clean,
-                )
+            self._know_epoch(position, batch)
         if batch.producer_id < 0 or not batch.is_transactional:
             return
         if not batch.is_control:
@@ -254,6 +246,18 @@ class _Partition:
             self._report_batch(
                 position, f"the aborted transaction of producer {batch.producer_id} is not in {TXN_INDEX_SUFFIX}"
             )
+
+    def _know_epoch(self, position: int, batch: RecordBatch) -> None:
+        place = bisect_right(self.epoch_starts, batch.base_offset) - 1
+        # What is below the first entry was deleted when epochs were last told, and may be there still.
+        if (place < 0 and self.epochs) or (place >= 0 and self.epochs[place][0] == batch.leader_epoch):
+            return
+        self.unknown_epoch = batch.leader_epoch
+        self._report_batch(
+            position,
+            f"leader epoch {batch.leader_epoch} at offset {batch.base_offset} is not as in {LEADER_EPOCH_CHECKPOINT}",
+            mends=not self.bounds.clean,
+        )
 
     def _report_batch(self, position: int, message: str, *, mends: bool = False) -> None:
         assert self.segment is not None
