@@ -124,7 +124,7 @@ class SegmentCheck:
                 self.report(self.path, self.end, f"{self.size - self.end} bytes that are no whole batch", mends=torn)
         self._offsets.finish(torn)
         self._times.finish(torn, complete=not torn)
-        self._transactions()
+        self._transactions(torn)
         return self.findings
 
     def _zeros(self) -> bool:
@@ -168,7 +168,7 @@ class SegmentCheck:
         if marker is not None and marker.type is ControlType.ABORT:
             self._aborts[batch.base_offset] = batch.producer_id
 
-    def _transactions(self) -> None:
+    def _transactions(self, torn: bool) -> None:
         """`.txnindex`: what can be wrong in itself, and entries without their marker."""
         path = self.stem + TXN_INDEX_SUFFIX
         previous = -1
@@ -179,9 +179,8 @@ class SegmentCheck:
             if entry.first_offset < 0 or entry.last_stable_offset > entry.last_offset + 1:
                 self.report(path, position, f"can't be right: {entry}")
             if self._aborts.get(entry.last_offset) != entry.producer_id:
-                self.report(
-                    path, position, f"no abort marker of producer {entry.producer_id} at offset {entry.last_offset}"
-                )
+                message = f"no abort marker of producer {entry.producer_id} at offset {entry.last_offset}"
+                self.report(path, position, message, mends=torn and entry.last_offset >= self.next_offset)
             previous = entry.last_offset
 
     def aborted_transactions(self) -> list[AbortedTransaction]:
