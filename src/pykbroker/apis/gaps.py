@@ -14,7 +14,6 @@ DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 UNSERVED_APIS = frozenset(
     {
         ApiKey.OFFSET_DELETE,
-        ApiKey.DELETE_RECORDS,
         ApiKey.ADD_PARTITIONS_TO_TXN,
         ApiKey.ADD_OFFSETS_TO_TXN,
         ApiKey.END_TXN,

@@ -33,13 +33,16 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
             answer = PartitionResponse(index=data.index, error_code=missing, base_offset=-1)
             if missing == ErrorCode.NONE:
                 last_offset = _append(tp, data.records, request, context, answer)
-                if last_offset >= 0 and request.acks == -1:
+                if last_offset >= 0:
                     pending.append((answer, tp, last_offset + 1))
             response.partition_responses.append(answer)
         responses.append(response)
     for answer, tp, offset in pending:
         try:
-            await services.replica_manager.wait_for_high_watermark(tp, offset, request.timeout_ms / 1000)
+            if request.acks == -1:
+                await services.replica_manager.wait_for_high_watermark(tp, offset, request.timeout_ms / 1000)
+            else:
+                await services.replica_manager.wait_for_flush(tp)
         except KafkaError as error:
             answer.error_code = error.code
     if request.acks == 0:

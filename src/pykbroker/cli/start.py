@@ -109,10 +109,10 @@ def _run(config: BrokerConfig, ephemeral: bool) -> int:
 
     try:
         trio.run(serve)
-    except broker.StartupError as error:
+    except broker.BrokerError as error:
         return _fail(error, CANNOT_RUN)
     except BaseExceptionGroup as group:
-        failed, others = group.split(broker.StartupError)
+        failed, others = group.split(broker.BrokerError)
         if failed is None or others is not None:
             raise
         return _fail(_first(failed), CANNOT_RUN)
