@@ -102,6 +102,11 @@ class Broker:
         if self._jobs is not None:
             await self._jobs.run_retention()
 
+    async def run_compaction(self) -> None:
+        """Compacts now, instead of after `log.cleaner.backoff.ms`, what is due."""
+        if self._jobs is not None:
+            await self._jobs.clean()
+
     def _storage_lost(self, reason: str) -> None:
         self._lost = reason
         self._stop.set()
@@ -173,6 +178,7 @@ class Broker:
                     task_status.started(ready)
                     on_ready(ready)
                     await self._stop.wait()
+                    self._jobs.stop()
                     purgatory.close()
                     groups.close()
                     await server.drain(DRAIN_SECONDS)

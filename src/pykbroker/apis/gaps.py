@@ -8,7 +8,6 @@ TRANSACTIONS = (
     "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator."
 )
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
-RETENTION = "Segments are rolled, but neither deleted by age or size nor compacted."
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(

@@ -16,6 +16,7 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.replica_manager import ReplicaManager
+from pykbroker.storage.log_cleaner import CleaningFailed, LogCleaner
 from pykbroker.storage.log_manager import LogManager
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,13 @@ class Jobs:
         self._clock = clock
         self._checkpointed: dict[TopicPartition, int] = {}
         self._deletions = trio.Event()
+        self.cleaner = LogCleaner(
+            logs,
+            dedupe_buffer_size=config.log_cleaner_dedupe_buffer_size,
+            load_factor=config.log_cleaner_io_buffer_load_factor,
+            io_buffer_size=config.log_cleaner_io_buffer_size,
+            max_bytes_per_second=config.log_cleaner_io_max_bytes_per_second,
+        )
 
     async def run(self) -> None:
         """Runs all jobs at Kafka's intervals until cancelled."""
@@ -54,6 +62,8 @@ class Jobs:
                 (self._checkpoint_high_watermarks, config.replica_high_watermark_checkpoint_interval_ms),
             ):
                 nursery.start_soon(_every, interval_ms / 1000, job)
+            if config.log_cleaner_enable:
+                nursery.start_soon(_every, config.log_cleaner_backoff_ms / 1000, self.clean)
             nursery.start_soon(_every, PRODUCER_EXPIRY_CHECK_S, self.expire_producers)
 
     async def run_retention(self) -> None:
@@ -61,6 +71,19 @@ class Jobs:
         if await self._replicas.run_retention():
             await self._disk.run(self._logs.delete_due_files, self._clock.now_ms())
             self._deletions.set()
+
+    def stop(self) -> None:
+        """Gives up a compaction that is under way; `run` is cancelled next."""
+        self.cleaner.stop()
+
+    async def clean(self) -> None:
+        """Compacts logs, the filthiest first, until none is due."""
+        try:
+            while await self._disk.run(self.cleaner.run_once, self._clock.now_ms(), self._replicas.high_watermarks()):
+                await trio.lowlevel.checkpoint()
+        except CleaningFailed as failed:
+            self._logs.report(failed.directory, failed.error)
+            log.error("can't clean %s: %s", failed.directory, failed.error.strerror or failed.error)
 
     async def expire_producers(self) -> None:
         """Forgets the producers that were idle for `producer.id.expiration.ms`."""

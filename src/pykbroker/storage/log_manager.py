@@ -288,6 +288,13 @@ class LogManager:
             found.append(OfflineDirectory(directory.path, error, lost))
         return found
 
+    def report(self, log_directory: str, error: OSError) -> None:
+        """Says that work on the log in a directory failed, by others than the log itself. From any thread."""
+        home = os.path.dirname(log_directory)
+        for directory in self._usable():
+            if directory.path == home and not is_temporary(error):
+                self._fail(directory, error)
+
     def _log_failed(self, log: LogReader, error: OSError) -> None:
         home = self._homes.get(log.topic_partition)
         if home is not None and not is_temporary(error):
