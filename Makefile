@@ -23,7 +23,7 @@ compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that 
 bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-process mock cluster
 	$(BIN)/python -m benchmarks $(ARGS)
 
-crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000" for more
+crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
