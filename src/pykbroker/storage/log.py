@@ -23,7 +23,7 @@ from pykbroker.storage.log_reader import LogReader
 from pykbroker.storage.log_results import AppendInfo, LogRead
 from pykbroker.storage.log_segment import Located, LogSegment
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
-from pykbroker.storage.meta_properties import write_topic_id
+from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
 from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerState
 from pykbroker.storage.transaction_index import AbortedTransaction
@@ -109,12 +109,19 @@ class UnifiedLog(LogReader):
     def create(
         cls, topic_partition: TopicPartition, directory: str, config: LogConfig, topic_id: UUID | None, now_ms: int
     ) -> UnifiedLog:
-        """Makes the directory of a new, empty log. Doesn't wait for the disk: `flush` makes it durable."""
+        """Makes the directory of a new, empty log. Doesn't wait for the disk: `flush` makes it durable.
+
+        Raises OSError, and leaves nothing then.
+        """
         os.mkdir(directory)
-        if topic_id is not None and topic_id.int:
-            write_topic_id(directory, topic_id, sync=False)
         segment = LogSegment(directory, 0)
-        segment.create(now_ms)
+        try:
+            if topic_id is not None and topic_id.int:
+                write_topic_id(directory, topic_id, sync=False)
+            segment.create(now_ms)
+        except OSError:
+            _unmake(directory)
+            raise
         return cls(
             topic_partition,
             directory,
@@ -531,12 +538,29 @@ class UnifiedLog(LogReader):
 
     def remove_files(self) -> None:
         """Removes everything on disk. A slice being sent still finishes. Slow for a large log: run it in a thread."""
-        import shutil
-
         self.closed = True
         for segment in self.segments:
             segment.delete()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove_tree(self.directory)
+
+
+def _unmake(directory: str) -> None:
+    """Removes a log's directory that has got no further than its topic id, without a descriptor: there may be none."""
+    for remove, path in (
+        (os.unlink, os.path.join(directory, PARTITION_METADATA)),
+        (os.unlink, os.path.join(directory, PARTITION_METADATA + ".tmp")),
+        (os.rmdir, directory),
+    ):
+        try:
+            remove(path)
+        except OSError:
+            pass
+
+
+def _remove_tree(directory: str) -> None:
+    import shutil  # Costly to import, and rarely needed.
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def index_transaction(completed: CompletedTransaction, producers: ProducerState, segment: LogSegment) -> None:

@@ -17,6 +17,7 @@ from pykbroker.storage.offset_lookup import TimestampOffset
 
 if TYPE_CHECKING:
     from pykbroker.protocol.topic_partition import TopicPartition
+    from pykbroker.storage.file_slice import FileSlice
     from pykbroker.storage.leader_epochs import LeaderEpochs
     from pykbroker.storage.log_segment import LogSegment
     from pykbroker.storage.producer_state import ProducerEntry, ProducerState
@@ -79,32 +80,40 @@ class LogReader:
             )
         if offset >= upper_bound:
             return LogRead(None, offset, self.log_start_offset, end)
-        segments = self.segments  # first: a replacement publishes the bases first, so a search begins early, not late
+        while True:
+            segments = self.segments  # first: a replacement publishes the bases first, so a search begins early
+            try:
+                records = self._slice(segments, offset, max_bytes, upper_bound, min_one_message)
+            except OSError as error:
+                if self.segments is segments:
+                    raise self._storage_error(f"Cannot read {self.topic_partition}", error) from error
+                if offset < self.log_start_offset:  # Deleted between the search and the look.
+                    raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE) from error
+            else:
+                return LogRead(records, offset, self.log_start_offset, end)
+
+    def _slice(
+        self, segments: list[LogSegment], offset: int, max_bytes: int, upper_bound: int, min_one_message: bool
+    ) -> FileSlice | None:
         place = max(bisect_right(self._bases, offset) - 1, 0)
         while place < len(segments):
             segment = segments[place]
             place += 1
-            try:
-                located = segment.locate(offset)
-            except OSError as error:
-                if self.segments is not segments:  # Deleted between the search and the look.
-                    return self.read(offset, max_bytes, upper_bound=upper_bound, min_one_message=min_one_message)
-                raise self._storage_error(f"Cannot read {segment.path}", error) from error
+            located = segment.locate(offset)
             if located is None:
                 continue
             position, size, base_offset, _ = located
             if base_offset >= upper_bound:
                 break
-            segment_end = segments[place].base_offset if place < len(segments) else end
+            segment_end = segments[place].base_offset if place < len(segments) else self.log_end_offset
             stop = segment.size if upper_bound >= segment_end else segment.end_position(upper_bound)
             if stop <= position or (size > max_bytes and not min_one_message):
                 break
-            length = min(stop - position, max(max_bytes, size))
-            records = segment.slice(position, length)
+            records = segment.slice(position, min(stop - position, max(max_bytes, size)))
             if place < len(segments):
                 segment.let_go()
-            return LogRead(records, offset, self.log_start_offset, end)
-        return LogRead(None, offset, self.log_start_offset, end)
+            return records
+        return None
 
     def segments_from(self, offset: int) -> list[LogSegment]:
         """The segment that holds an offset and all later ones."""
