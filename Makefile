@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench fuzz crash docs clean
+.PHONY: run test check compat bench bench-storage fuzz crash docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -22,6 +22,9 @@ compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that 
 
 bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-process mock cluster
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-storage: $(VENV)/dev.stamp  ## the log beside plain writes, recovery, compaction, 10,000 partitions; ARGS=--quick
+	$(BIN)/python -m benchmarks.storage $(ARGS)
 
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
