@@ -14,6 +14,7 @@ from pykbroker.protocol.records.message_set import build_message_set
 from pykbroker.protocol.records.record import Record
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.log import AppendOrigin, UnifiedLog
+from pykbroker.storage.log_cleaner import LogCleaner
 from pykbroker.storage.log_manager import LogManager
 
 NOW = 1_700_000_000_000
@@ -73,6 +74,28 @@ def write_transactions(log: UnifiedLog) -> None:
     send(7)
 
 
+def write_compacted(log: UnifiedLog) -> None:
+    """Keys that come again in every codec, tombstones, transactions of both endings; cleaned."""
+    sequence = 0
+    for number in range(60):
+        value = None if number % 7 == 0 else b"%d" % number * 30
+        pairs = [(b"k%d" % ((number + place) % 9), value) for place in range(3)]
+        log.append_as_leader(build_batch(pairs, timestamp=NOW + number, compression=number % 5), 0, NOW)
+        if number % 6 == 0:
+            batch = build_batch(
+                pairs, timestamp=NOW, producer_id=7, producer_epoch=1, base_sequence=sequence, transactional=True
+            )
+            sequence += 3
+            log.append_as_leader(batch, 0, NOW)
+            kind = ControlType.ABORT if number % 12 else ControlType.COMMIT
+            log.append_as_leader(build_marker(kind, 7, 1, 5, NOW), 0, NOW, origin=AppendOrigin.COORDINATOR)
+    log.roll(NOW)
+    before = log.size
+    assert LogCleaner([log]).run_once(NOW) is not None
+    assert log.size < before
+    log.append_as_leader(build_batch([(b"k", b"after")], timestamp=NOW + 60), 0, NOW)
+
+
 def write_offsets(log: UnifiedLog) -> None:
     for number in range(10):
         committed = CommittedOffset(number, 3, "metadata", NOW) if number < 9 else None
@@ -90,12 +113,15 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manager.write_identity(1, "MkU3OEVBNTcwNTJENDM2Qk")
     manager.open()
 
-    def log(topic: str) -> UnifiedLog:
+    def log(topic: str, config: LogConfig = config) -> UnifiedLog:
         return manager.get_or_create(TopicPartition(topic, 0), None, config)
 
     write_codecs(log("codecs"))
     write_transactions(log("transactions"))
     write_offsets(log("__consumer_offsets"))
+    write_compacted(
+        log("compacted", LogConfig(segment_bytes=3000, index_interval_bytes=200, cleanup_policy=["compact"]))
+    )
     trimmed = log("trimmed")
     write_transactions(trimmed)
     trimmed.raise_log_start(trimmed.segments[2].base_offset + 1)

@@ -62,6 +62,9 @@ def test_kafka_prints_our_files_as_we_do(ours: Path, command: Command, suffix: s
     assert status == 0, errors
     assert without_content_of_old_formats(printed) == without_content_of_old_formats(theirs)
     assert "isvalid: false" not in theirs
+    if suffix == "log":
+        for sign in ("deleteHorizonMs: OptionalLong[", "endTxnMarker: ABORT", "magic: 0", "compresscodec: zstd"):
+            assert sign in theirs
     if suffix != "log":
         assert complaints == ""
 
