@@ -22,6 +22,7 @@ from benchmarks import targets
 from benchmarks.report import spread
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
 from pykbroker.protocol.records.batch import build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.log import UnifiedLog
@@ -195,6 +196,7 @@ def partitions(folder: Path, effort: Effort) -> None:
         seconds = time.perf_counter() - begun
         each = (memory(running.pid) - empty) / effort.partitions / 1e3
         open_files = len(os.listdir(f"/proc/{running.pid}/fd"))
+        check_end(running, effort.partitions)
         begun = time.perf_counter()
     row(f"start with {effort.partitions:,} partitions, s", f"{seconds:.2f}", "≤ 3")
     row("memory of a partition, kB", f"{each:.1f}", "≤ 12")
@@ -233,6 +235,16 @@ def produce_everywhere(bootstrap: str, count: int) -> None:
             producer.produce(f"t{first}", b"x", partition=partition)
         if producer.flush(120):
             raise RuntimeError("not everything was written")
+
+
+def check_end(running: BrokerProcess, count: int) -> None:
+    """The record of the last partition has to be there."""
+    last = ListOffsetsRequest.Topic.Partition(partition_index=min(1000, count) - 1, timestamp=-1)
+    topic = ListOffsetsRequest.Topic(name=f"t{(count - 1) // 1000 * 1000}", partitions=[last])
+    with WireClient(running.host, running.port) as client:
+        answer = client.request(ListOffsetsRequest(topics=[topic]), 5)
+    if answer.topics[0].partitions[0].offset != 1:
+        raise RuntimeError(f"the last partition answers {answer.topics[0].partitions[0]}")
 
 
 PARTS = {"append": append, "recovery": recovery, "compaction": compaction, "partitions": partitions}
