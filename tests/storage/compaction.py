@@ -81,7 +81,10 @@ def survivors(before: Sequence[Stored], first_dirty: int, end: int, aborted: set
 
 
 def check_batches(before: Sequence[Stored], after: Sequence[Stored], end: int, horizon: int) -> None:
-    """Batches are those that there were, and tombstones have a time to go."""
+    """Batches are those that there were, tombstones have a time to go, a transaction with data has its marker."""
+    ended = {batch.identity[3] for batch in before if batch.is_control}
+    with_data = {batch.identity[3] for batch in after if batch.identity[6] and not batch.is_control}
+    assert with_data & ended <= {batch.identity[3] for batch in after if batch.is_control and batch.records}
     known = {batch.base_offset: batch for batch in before}
     for batch in after:
         origin = known[batch.base_offset]

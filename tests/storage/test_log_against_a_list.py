@@ -146,18 +146,27 @@ class LogMachine(RuleBasedStateMachine):
             assert self.log.size - self.log.segments[0].size < self.config.retention_bytes
         self.start = self.log.log_start_offset
 
-    @rule(pause=st.sampled_from([0, 500, 2000]))
-    def compact(self, pause: int) -> None:
+    @rule(batches=st.lists(payloads, min_size=2, max_size=6))
+    def append_more(self, batches: list[list[Payload]]) -> None:
+        for values in batches:
+            self._append(values)
+
+    @rule(pause=st.sampled_from([0, 500, 2000]), roll=st.booleans())
+    def compact(self, pause: int, roll: bool) -> None:
         self.time += pause
+        if roll:
+            self.log.roll(NOW)
         before = compaction.stored(self.log)
         result = self.cleaner.run_once(self.time)
         assert not self.cleaner.uncleanable
         if result is not None:
             self._compacted(before, result.first_dirty, result.end_offset)
 
-    @rule(call=st.integers(0, 60))
-    def crash_in_compaction(self, call: int) -> None:
+    @rule(call=st.integers(0, 60), roll=st.booleans())
+    def crash_in_compaction(self, call: int, roll: bool) -> None:
         """Everything that compaction leaves is there, and perhaps what it hadn't got to."""
+        if roll:
+            self.log.roll(NOW)
         before = compaction.stored(self.log)
         first_dirty = self.cleaner.first_dirty_offset(self.log)
         found = candidate(self.log, first_dirty, self.end, self.time)
