@@ -100,8 +100,8 @@ class SegmentCheck:
     ) -> list[Finding]:
         """Reads the segment once. `limit` is the next segment's base offset; `active`: it is the last one.
 
-        Without a `clean` end the active segment may have a torn tail, and indexes that are behind or preallocated.
-        `seen` is handed each batch whose checksum is right.
+        Without a `clean` end the indexes may be behind or ahead of the log; those of the active segment may be
+        preallocated and its tail torn. `seen` is handed each batch whose checksum is right.
         """
         torn = active and not clean
         self._offsets.load(preallocated=torn)
@@ -122,8 +122,8 @@ class SegmentCheck:
         else:
             if self.end < self.size:
                 self.report(self.path, self.end, f"{self.size - self.end} bytes that are no whole batch", mends=torn)
-        self._offsets.finish(torn)
-        self._times.finish(torn, complete=not torn)
+        self._offsets.finish(mends=not clean)
+        self._times.finish(mends=not clean)
         self._transactions(torn)
         return self.findings
 
@@ -252,16 +252,16 @@ class _OffsetEntries(_Entries):
                 )
             self.place += 1
 
-    def finish(self, torn: bool) -> None:
+    def finish(self, *, mends: bool) -> None:
         """Entries for which no batch came."""
         check = self.check
         for place in range(self.place, len(self.pairs)):
             at = self.pairs[place][1]
-            self.report(place, f"position {at} is not within the log's {check.end} bytes", mends=torn)
+            self.report(place, f"position {at} is not within the log's {check.end} bytes", mends=mends)
         if self.place and self.place == len(self.pairs):
             last = check.base_offset + self.pairs[-1][0]
             if last >= check.next_offset:
-                self.report(len(self.pairs) - 1, f"offset {last} is not in the segment", mends=torn)
+                self.report(len(self.pairs) - 1, f"offset {last} is not in the segment", mends=mends)
 
 
 class _TimeEntries(_Entries):
@@ -293,10 +293,10 @@ class _TimeEntries(_Entries):
             self.place += 1
         self.largest = largest
 
-    def finish(self, torn: bool, *, complete: bool) -> None:
+    def finish(self, *, mends: bool) -> None:
         """Entries for which no batch came; and the last one, which a segment that is not written any more must have."""
         for place in range(self.place, len(self.pairs)):
             offset = self.check.base_offset + self.pairs[place][1]
-            self.report(place, f"offset {offset} is not in the segment", mends=torn)
-        if complete and self.largest >= 0 and not any(timestamp >= self.largest for timestamp, _ in self.pairs[-1:]):
+            self.report(place, f"offset {offset} is not in the segment", mends=mends)
+        if not mends and self.largest >= 0 and not any(timestamp >= self.largest for timestamp, _ in self.pairs[-1:]):
             self.report(None, f"lacks the segment's largest timestamp, {self.largest}")

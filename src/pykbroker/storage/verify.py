@@ -225,7 +225,8 @@ class _Partition:
         if base < self.end:
             self.report(os.path.basename(check.path), None, f"begins before {self.end}, where the one before ends")
         self.indexed = {(entry.producer_id, entry.last_offset) for entry in check.aborted_transactions()}
-        self.findings += check.run(following, active=following is None, clean=self.bounds.clean, seen=self._seen)
+        settled = self.bounds.clean or (following is not None and following <= (self.bounds.recovery_point or 0))
+        self.findings += check.run(following, active=following is None, clean=settled, seen=self._seen)
         self.end = max(self.end, check.next_offset)
 
     def _seen(self, position: int, batch: RecordBatch) -> None:
@@ -243,9 +244,8 @@ class _Partition:
         if marker is None or marker.type is not ControlType.ABORT or first is None:
             return
         if (batch.producer_id, batch.last_offset) not in self.indexed:
-            self._report_batch(
-                position, f"the aborted transaction of producer {batch.producer_id} is not in {TXN_INDEX_SUFFIX}"
-            )
+            message = f"the aborted transaction of producer {batch.producer_id} is not in {TXN_INDEX_SUFFIX}"
+            self._report_batch(position, message, mends=not self.bounds.clean)
 
     def _know_epoch(self, position: int, batch: RecordBatch) -> None:
         place = bisect_right(self.epoch_starts, batch.base_offset) - 1
