@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.storage.files import open_fd, sync_fd
+from pykbroker.storage.files import open_fd, read_file, sync_fd
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_START_OFFSETS = "log-start-offset-checkpoint"
@@ -73,11 +73,11 @@ def read_lines(path: str) -> list[list[str]] | None:
 
     Empty is what a machine's crash leaves of a file that wasn't synced yet. Raises CheckpointFormatError.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
+    content = read_file(path)
+    if not content:
         return None
+    try:
+        lines = content.decode().splitlines()
     except UnicodeDecodeError:
         raise CheckpointFormatError(f"{path} is not text") from None
     if not lines:

@@ -17,6 +17,7 @@ from pykbroker.protocol.records.batch import RecordBatch
 from pykbroker.protocol.records.checksum import crc32c
 from pykbroker.protocol.records.control import ControlType, EndTransactionMarker, read_marker
 from pykbroker.storage.checkpoints import replace_file
+from pykbroker.storage.files import read_file
 
 WINDOW = 5
 """Batches of a producer that are remembered, as many as a client may have in flight."""
@@ -275,9 +276,8 @@ class ProducerState:
             if offset < log_start_offset:
                 break
             try:
-                with open(self.snapshot_path(offset), "rb") as file:
-                    entries = decode_snapshot(file.read())
-            except (CorruptSnapshot, FileNotFoundError):
+                entries = decode_snapshot(read_file(self.snapshot_path(offset)) or b"")
+            except CorruptSnapshot:
                 self.delete_snapshot(offset)
                 continue
             self.end_offset = offset

@@ -20,7 +20,7 @@ _FILES = Lock()
 class SparseIndex:
     """Pairs whose first number ascends strictly. Files that Kafka left preallocated end at their first zero pair."""
 
-    __slots__ = ("_count", "_entries", "_written", "path")
+    __slots__ = ("_count", "_entries", "_last", "_written", "path")
 
     entry: Struct
 
@@ -28,6 +28,8 @@ class SparseIndex:
         self.path = path
         self._entries: bytearray | None = None
         self._count: int | None = None
+        self._last: bytes | None = None
+        """The last pair as it was found while counting."""
         self._written = 0
 
     def __len__(self) -> int:
@@ -42,15 +44,19 @@ class SparseIndex:
         """The pairs in the file; only one that ends in zeros needs to be read for that."""
         size = self.entry.size
         try:
+            count = os.stat(self.path).st_size // size
+            if not count:
+                return 0
             fd = open_fd(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return 0
         try:
-            count = os.fstat(fd).st_size // size
-            if count and not any(os.pread(fd, size, (count - 1) * size)):
-                return len(self._load()) // size
+            last = os.pread(fd, size, (count - 1) * size)
         finally:
             os.close(fd)
+        if not any(last):
+            return len(self._load()) // size
+        self._last = last
         return count
 
     def is_whole(self) -> bool:
@@ -111,6 +117,9 @@ class SparseIndex:
     def last(self) -> tuple[int, int] | None:
         """The last pair."""
         count = len(self)
+        if self._entries is None and self._last is not None:
+            first, second = self.entry.unpack(self._last)
+            return first, second
         return self.get(count - 1) if count else None
 
     def floor(self, key: int) -> tuple[int, int] | None:
@@ -194,6 +203,7 @@ class SparseIndex:
         if self._entries is not None:
             self.flush()
             self._count = len(self._entries) // self.entry.size
+            self._last = None
             self._entries = None
 
 
