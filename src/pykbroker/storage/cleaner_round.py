@@ -159,10 +159,10 @@ class CleaningRound:
                 keep_tombstones = _modified_ns(segment) // 1_000_000 > legacy_horizon
                 self._clean_into(cleaned, segment, record_filter, transactions, keep_tombstones, ends)
             cleaned.finish(transactions.retained, _modified_ns(group[-1]))
+            self._check(0)
         except BaseException:
             cleaned.give_up()
             raise
-        self._check(0)
         try:
             cleaned.put_in_place(log, group, self._generation)
         except CleaningAborted:

@@ -182,7 +182,7 @@ class LogCleaner:
         offsets = self._checkpoint_of(log)
         known = self._known.get(topic_partition)
         if known is not None and known is not log:
-            offsets.pop(topic_partition, None)  # a topic made again under the name
+            offsets[topic_partition] = 0  # a topic made again under the name
         self._known[topic_partition] = log
         truncated_to, log.truncated_to = log.truncated_to, None
         if truncated_to is not None and topic_partition in offsets:
