@@ -162,9 +162,12 @@ class LogMachine(RuleBasedStateMachine):
         if result is not None:
             self._compacted(before, result.first_dirty, result.end_offset)
 
-    @rule(call=st.integers(0, 60), roll=st.booleans())
-    def crash_in_compaction(self, call: int, roll: bool) -> None:
-        """Everything that compaction leaves is there, and perhaps what it hadn't got to."""
+    @rule(call=st.integers(0, 60), again=st.integers(0, 15), roll=st.booleans())
+    def crash_in_compaction(self, call: int, again: int, roll: bool) -> None:
+        """Everything that compaction leaves is there, and perhaps what it hadn't got to.
+
+        The next start crashes too, after so many changes to files.
+        """
         if roll:
             self.log.roll(NOW)
         before = compaction.stored(self.log)
@@ -175,6 +178,11 @@ class LogMachine(RuleBasedStateMachine):
             with compaction.crash_at(call):
                 self.cleaner.run_once(self.time)
         except compaction.Crash:
+            try:
+                with compaction.crash_at(again):
+                    self._reopen(clean=False)
+            except compaction.Crash:
+                pass
             self._reopen(clean=False)
             left = compaction.records(compaction.stored(self.log))
             must = compaction.survivors(before, first_dirty, end, self.aborted, self.time)
