@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,28 @@ def test_a_read_that_fails(tmp_path: Path, disk: Any) -> None:
             assert fetch(client, broken)[0] == STORAGE_ERROR
         assert produce(client, broken)[0] == STORAGE_ERROR
         assert produce(client, "b" if broken == "a" else "a") == (OK, 2)
+
+
+@pytest.mark.slow
+def test_connections_that_use_up_the_descriptors(tmp_path: Path) -> None:
+    with BrokerProcess(data_dir=tmp_path) as broker, connect(broker) as client:
+        for name in ("a", "b"):
+            create(client, name)
+            assert produce(client, name) == (OK, 0)
+        limit = len(list(Path(f"/proc/{broker.pid}/fd").iterdir())) + 20
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        with ExitStack() as crowd:
+            for _ in range(40):
+                crowd.enter_context(socket.create_connection((broker.host, broker.port)))
+            for name, acks in (("a", -1), ("b", 1)):
+                assert produce(client, name, acks=acks) == (OK, 1)  # from a descriptor that was kept for this
+            assert create(client, "c") in (OK, STORAGE_ERROR)
+            assert produce(client, "a") == (OK, 2)
+        while (code := create(client, "d")) != OK:
+            assert code == STORAGE_ERROR
+        assert produce(client, "d") == (OK, 0)
+        assert fetch(client, "a") == (OK, [b"v"] * 3)
+        assert broker.stop() == 0
 
 
 # -- flush.messages ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pykbroker.storage.log import InvalidRecords
 
 PartitionResponse = ProduceResponse.Response.PartitionResponse
 
+FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_TOPIC_IDS = 13
 ADMIN_CLIENT_ID = "__admin_client"
 """Kafka lets this client id alone write to internal topics."""
@@ -44,7 +45,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
             else:
                 await services.replica_manager.wait_for_flush(tp)
         except KafkaError as error:
-            answer.error_code = error.code
+            _fill_error(answer, error, context.api_version)
     if request.acks == 0:
         _refuse_silence(responses)
         return None
@@ -79,7 +80,7 @@ def _append(
             tp, records, acks=request.acks, request_version=context.api_version
         )
     except KafkaError as error:
-        _fill_error(answer, error)
+        _fill_error(answer, error, context.api_version)
         return -1
     answer.base_offset = info.first_offset
     answer.log_append_time_ms = info.log_append_time
@@ -87,8 +88,10 @@ def _append(
     return info.last_offset
 
 
-def _fill_error(answer: PartitionResponse, error: KafkaError) -> None:
+def _fill_error(answer: PartitionResponse, error: KafkaError, version: int) -> None:
     answer.error_code = error.code
+    if error.code is ErrorCode.KAFKA_STORAGE_ERROR and version < FIRST_WITH_STORAGE_ERROR:
+        answer.error_code = ErrorCode.NOT_LEADER_OR_FOLLOWER  # Older clients wouldn't retry what they don't know.
     answer.error_message = error.message
     if isinstance(error, InvalidRecords):
         answer.record_errors = [
