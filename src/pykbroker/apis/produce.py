@@ -13,6 +13,18 @@ PartitionResponse = ProduceResponse.Response.PartitionResponse
 
 FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_TOPIC_IDS = 13
+TELL_LOG_START = frozenset(
+    (
+        ErrorCode.INVALID_RECORD,
+        ErrorCode.INVALID_TIMESTAMP,
+        ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        ErrorCode.INVALID_TXN_STATE,
+    )
+)
+"""With these errors Kafka answers the log's start too: the batch got as far as the log."""
 ADMIN_CLIENT_ID = "__admin_client"
 """Kafka lets this client id alone write to internal topics."""
 
@@ -81,6 +93,9 @@ def _append(
         )
     except KafkaError as error:
         _fill_error(answer, error, context.api_version)
+        log = context.services.replica_manager.log(tp)
+        if log is not None and error.code in TELL_LOG_START:
+            answer.log_start_offset = log.log_start_offset
         return -1
     answer.base_offset = info.first_offset
     answer.log_append_time_ms = info.log_append_time

@@ -359,9 +359,9 @@ class ReplicaManager:
         Raises KafkaError: INVALID_TOPIC_EXCEPTION for internal topics, POLICY_VIOLATION for a topic that isn't
         deleted by policy, OFFSET_OUT_OF_RANGE, and those of `leader`.
         """
+        replica = self.leader(tp)
         if self._metadata.is_internal(tp.topic):
             raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {tp.topic}")
-        replica = self.leader(tp)
         if "delete" not in replica.log.config.cleanup_policy:
             raise KafkaError(
                 ErrorCode.POLICY_VIOLATION, f"Records of partition {tp} can not be deleted due to the configured policy"
