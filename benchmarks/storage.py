@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -178,6 +179,52 @@ def compaction(folder: Path, effort: Effort) -> None:
     row("compaction leaves, %", f"{100 * log.size / before:.0f}")
 
 
+def kafka_compaction(folder: Path, effort: Effort) -> None:
+    """What Apache Kafka's cleaner says of its own speed with the same records; left out where Kafka can't be had."""
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+    from tests.verified.apache_kafka import ApacheKafka, Unavailable
+
+    records = effort.compacted // KB
+    try:
+        with ApacheKafka(folder, for_speed=True) as kafka:
+            admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+            # Nothing is cleaned while it is written.
+            config = {"cleanup.policy": "compact", "min.compaction.lag.ms": "86400000", "segment.bytes": str(32 * MB)}
+            admin.create_topics([NewTopic("bench", 1, 1, config=config)])["bench"].result(30)
+            producer = Producer(
+                {"bootstrap.servers": kafka.bootstrap_servers, "batch.size": 16 * KB, "linger.ms": 5, "log_level": 0}
+            )
+            for number in range(records):
+                producer.produce("bench", os.urandom(KB - 20), b"key-%012d" % (number % (records // 10)))
+                producer.poll(0)
+                if number % 10_000 == 0:
+                    producer.flush()
+            producer.flush()
+            lag = ConfigEntry("min.compaction.lag.ms", "0", incremental_operation=AlterConfigOpType.SET)
+            dirty = ConfigEntry("min.cleanable.dirty.ratio", "0.1", incremental_operation=AlterConfigOpType.SET)
+            change = ConfigResource(ConfigResource.Type.TOPIC, "bench", incremental_configs=[lag, dirty])
+            admin.incremental_alter_configs([change])[change].result(30)
+            said = await_cleaning(folder / "out")
+    except Unavailable as reason:
+        row("compaction by Apache Kafka", str(reason))
+        return
+    row("compaction by Apache Kafka of the same, MB of log/s", said)
+
+
+def await_cleaning(out: Path) -> str:
+    """The speed in the cleaner's report on `bench`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = re.search(
+            r"cleaned log bench-0.*?MB of log processed in .*?\(([\d,.]+) MB/sec\)", out.read_text(), re.S
+        )
+        if found is not None:
+            return found[1]
+        time.sleep(0.1)
+    raise RuntimeError(f"no word of a cleaning in {out.read_text()[-1000:]}")
+
+
 # -- partitions ------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +294,13 @@ def check_end(running: BrokerProcess, count: int) -> None:
         raise RuntimeError(f"the last partition answers {answer.topics[0].partitions[0]}")
 
 
-PARTS = {"append": append, "recovery": recovery, "compaction": compaction, "partitions": partitions}
+PARTS = {
+    "append": append,
+    "recovery": recovery,
+    "compaction": compaction,
+    "kafka-compaction": kafka_compaction,
+    "partitions": partitions,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

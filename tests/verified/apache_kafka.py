@@ -28,7 +28,7 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version></dependency>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
 <exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 """
 
@@ -45,9 +45,14 @@ transaction.state.log.replication.factor=1
 transaction.state.log.num.partitions=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
 log.index.size.max.bytes=65536
 log.cleaner.backoff.ms=100
 """
+
+LOGGED = ("defaultLogLevel=warn", "log.org.apache.kafka.storage.internals.log=info")
+"""To stderr; a broker's goes to the file `out` in its folder."""
 
 
 class Unavailable(Exception):
@@ -83,8 +88,10 @@ def jars(version: str = VERSION) -> Path:
     return folder
 
 
-def _java(version: str, *arguments: str) -> list[str]:
-    options = ["-Xmx512M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+def _java(version: str, *arguments: str, for_speed: bool = False) -> list[str]:
+    """A command line. `for_speed`: compiled as a broker in use would be, instead of starting soon."""
+    options = [] if for_speed else ["-XX:TieredStopAtLevel=1"]
+    options += ["-Xmx512M", "-XX:+UseSerialGC", *(f"-Dorg.slf4j.simpleLogger.{option}" for option in LOGGED)]
     return ["java", *options, "-cp", f"{jars(version)}/*", *arguments]
 
 
@@ -101,7 +108,15 @@ def dump(files: Iterable[Path], *options: str, version: str = VERSION) -> tuple[
 class ApacheKafka:
     """A broker of Apache Kafka on a free port of 127.0.0.1; its data stays in `folder / "data"`."""
 
-    def __init__(self, folder: Path, version: str = VERSION, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        version: str = VERSION,
+        config: Mapping[str, str] | None = None,
+        *,
+        for_speed: bool = False,
+    ) -> None:
+        self._for_speed = for_speed
         self.data = folder / "data"
         self._folder = folder
         self._version = version
@@ -124,7 +139,7 @@ class ApacheKafka:
             )
             subprocess.run(format_it, check=True, capture_output=True, timeout=START_SECONDS)
         with open(self._folder / "out", "wb") as out:
-            command = _java(self._version, "kafka.Kafka", str(properties))
+            command = _java(self._version, "kafka.Kafka", str(properties), for_speed=self._for_speed)
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         self.bootstrap_servers = f"127.0.0.1:{port}"
         deadline = time.monotonic() + START_SECONDS
