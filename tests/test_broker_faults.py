@@ -103,8 +103,9 @@ def test_one_directory_of_two(tmp_path: Path, disk: Any, caplog: pytest.LogCaptu
         assert fetch(client, whole) == (OK, [b"1", b"2"])
         assert create(client, "c") == OK
         assert produce(client, "c") == (OK, 0)
-        said = [line for line in errors(caplog) if "offline" in line]
-        assert said == [f"the data directory {tmp_path}/y is offline, and 1 partitions with it: Input/output error"]
+        assert errors(caplog) == [
+            f"the data directory {tmp_path}/y is offline, and 1 partitions with it: Input/output error"
+        ]
     with KafkaBroker(data_dir=tmp_path / "x", config=config) as broker, connect(broker) as client:
         assert fetch(client, broken) == (OK, [b"1"])
 

@@ -85,25 +85,28 @@ class Flusher:
         return max(0.0, (self._deadlines[0][0] - self._clock.now_ms()) / 1000)
 
     async def _flush(self, replica: Replica) -> None:
-        target, failed = replica.log, False
+        target = replica.log
+        failure: OSError | None = None
         rolled_only = not (target.must_flush or replica.flush_all)
         replica.flush_all = False
         try:
             await self._disk.run(_flush_log, replica, self._clock.now_ms(), rolled_only)
         except OSError as error:
-            failed = True
+            failure = error
             replica.failed_flushes += 1
-            if not replica.flush_failing:
-                log.error("can't flush %s: %s", replica.partition.topic_partition, error.strerror or error)
-        else:
-            if replica.flush_failing:
-                log.info("flushes of %s succeed again", replica.partition.topic_partition)
         finally:
             replica.flushing = False
-        replica.flush_failing = failed
         self._done(replica)
-        if not failed and target.must_flush and not target.closed:
-            self._want(replica)
+        if target.closed:
+            return  # With its directory, which was said, or on purpose.
+        if failure is None:
+            if replica.flush_failing:
+                log.info("flushes of %s succeed again", replica.partition.topic_partition)
+            if target.must_flush:
+                self._want(replica)
+        elif not replica.flush_failing:
+            log.error("can't flush %s: %s", replica.partition.topic_partition, failure.strerror or failure)
+        replica.flush_failing = failure is not None
 
 
 def _flush_log(replica: Replica, now_ms: int, rolled_only: bool) -> None:

@@ -263,11 +263,11 @@ class ReplicaManager:
                     records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
                 )
         except KafkaError as error:
-            if error.code is ErrorCode.KAFKA_STORAGE_ERROR and not replica.failing:
-                replica.failing = True
-                log.error("can't append to %s: %s", partition.topic_partition, error.message)
             if self._logs.failed:
                 self.take_failures()
+            elif error.code is ErrorCode.KAFKA_STORAGE_ERROR and not replica.failing:
+                replica.failing = True
+                log.error("can't append to %s: %s", partition.topic_partition, error.message)
             raise
         if replica.failing:
             replica.failing = False

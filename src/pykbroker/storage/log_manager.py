@@ -388,8 +388,13 @@ class LogManager:
             return None
         home = self._homes.pop(topic_partition)
         suffix = f".{os.urandom(16).hex()}{mark}"
-        log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
-        self._forget(home, topic_partition)
+        try:
+            log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
+            self._forget(home, topic_partition)
+        except OSError as error:
+            if not is_temporary(error):
+                self._fail(home, error)
+            raise
         return log
 
     def delete(self, topic_partition: TopicPartition) -> None:
