@@ -18,7 +18,7 @@ from typing import Self
 
 VERSION = "4.3.0"
 MAIN_CLASS = {"3": "kafka.tools.DumpLogSegments", "4": "org.apache.kafka.tools.DumpLogSegments"}
-FETCH_SECONDS = 300
+FETCH_SECONDS = 120
 START_SECONDS = 60
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 
