@@ -90,7 +90,7 @@ Damage = Callable[[Path], object]
         (lambda d: (d / "t-0" / ("9" * 20 + ".snapshot")).write_bytes(b""), "9.snapshot", None, "is of offset"),
         (lambda d: (d / "t-0" / "leader-epoch-checkpoint").write_text("0\n1\n0 0\n"), ".log", None, "leader epoch 1"),
         (lambda d: (d / "t-0" / "leader-epoch-checkpoint").write_text("0\n2\n0 0\n"), "checkpoint", None, "promises 2"),
-        (lambda d: (d / "t-0" / "partition.metadata").write_text("topic_id: ?"), "partition.metadata", None, "no topic id"),
+        (lambda d: (d / "t-0" / "partition.metadata").write_text("topic_id: ?"), ".metadata", None, "no topic id"),
         (lambda d: (d / "t-0" / ("0" * 20 + ".log.swap")).touch(), ".swap", None, "did not finish"),
         (lambda d: (d / "meta.properties").write_text("version=7\n"), "meta.properties", None, "version 7"),
         (lambda d: (d / "meta.properties").unlink(), "meta.properties", None, "is missing"),
