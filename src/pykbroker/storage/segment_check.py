@@ -67,7 +67,11 @@ def scan_batches(path: str, limit: int | None = None) -> Iterator[tuple[int, Rec
 
 def read_pairs(index: SparseIndex) -> list[tuple[int, int]]:
     """All pairs of an offset or time index, without a preallocated tail; none where there is no file."""
-    return [index.get(place) for place in range(len(index))]
+    size = len(index) * index.entry.size
+    if not size:
+        return []
+    with open(index.path, "rb") as file:
+        return [(first, second) for first, second in index.entry.iter_unpack(file.read(size))]
 
 
 class SegmentCheck:
@@ -270,6 +274,8 @@ class _TimeEntries(_Entries):
     def __init__(self, check: SegmentCheck) -> None:
         super().__init__(check, TimeIndex(check.stem + TIME_INDEX_SUFFIX))
         self.largest = -1
+        self.named = -1
+        """The largest timestamp of batches, those without records among them."""
 
     def load(self, *, preallocated: bool) -> None:
         super().load(preallocated=preallocated)
@@ -278,7 +284,8 @@ class _TimeEntries(_Entries):
 
     def see(self, position: int, batch: RecordBatch) -> None:
         pairs, base = self.pairs, self.check.base_offset
-        # A batch that compaction emptied keeps a timestamp that no record has any more.
+        # A batch that compaction emptied keeps a timestamp that no record has any more: an entry may name it or not.
+        self.named = max(self.named, batch.max_timestamp)
         largest = max(self.largest, batch.max_timestamp) if batch.count else self.largest
         while self.place < len(pairs) and base + pairs[self.place][1] <= batch.last_offset:
             timestamp, relative = pairs[self.place]
@@ -288,7 +295,7 @@ class _TimeEntries(_Entries):
                 self.report(
                     self.place, f"{timestamp} is said to be the largest up to offset {offset}; the log has {known}"
                 )
-            elif known < timestamp:
+            elif known < timestamp and self.named < timestamp:
                 self.report(self.place, f"no record up to offset {offset} has the timestamp {timestamp}")
             self.place += 1
         self.largest = largest
