@@ -25,6 +25,7 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.log import AppendOrigin, UnifiedLog
 from pykbroker.storage.log_cleaner import LogCleaner, candidate
 from pykbroker.storage.log_loader import load_log
+from pykbroker.storage.verify import Bounds, verify_partition
 
 NOW = 1_700_000_000_000
 TP = TopicPartition("t", 0)
@@ -226,6 +227,9 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.log.close()
+        bounds = Bounds(clean=True, recovery_point=self.log.recovery_point, log_start=self.start)
+        findings = verify_partition(self.directory, bounds, deep=True)
+        assert not findings, findings
         self._reopen(clean=True)
 
     @rule()

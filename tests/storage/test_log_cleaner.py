@@ -10,6 +10,7 @@ from tests.storage import compaction
 from pykbroker.protocol.records.batch import build_batch
 from pykbroker.protocol.records.compression import Compression
 from pykbroker.protocol.records.control import ControlType, build_marker
+from pykbroker.protocol.records.message_set import build_message_set
 from pykbroker.protocol.records.record import Record
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.checkpoints import CLEANER_OFFSETS, read_offsets
@@ -428,6 +429,28 @@ def test_a_failing_disk(compacted: CompactedLogs, monkeypatch: pytest.MonkeyPatc
     assert compacted.cleaned_up()
     assert pairs(log) == before
     assert LogCleaner([log]).run_once(NOW) is not None
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", [Compression.NONE, Compression.GZIP, Compression.SNAPPY])
+def test_the_older_message_formats(compacted: CompactedLogs, magic: int, codec: Compression) -> None:
+    log = compacted.create(delete_retention_ms=1000)
+    time = NOW if magic else -1
+    for keys in ((b"a", b"b", b"c"), (b"b", b"d", b"a"), (b"d", b"e", b"f")):
+        records = [Record(log.log_end_offset + n, time, key, b"" if key < b"f" else None) for n, key in enumerate(keys)]
+        log.append_as_follower(build_message_set(records, magic, codec), NOW)
+        log.roll(NOW)
+    for segment in log.segments[:-1]:
+        os.utime(segment.path, (NOW / 1000, NOW / 1000))
+    wanted = [(2, b"c", b""), (3, b"b", b""), (5, b"a", b""), (6, b"d", b""), (7, b"e", b""), (8, b"f", None)]
+    assert LogCleaner([log]).run_once(NOW) is not None
+    assert pairs(log) == wanted
+    assert {record.timestamp for record in compaction.records(compaction.stored(log))} == {time}
+    log.append_as_follower(build_message_set([Record(9, time, b"e", b"")], magic), NOW)
+    log.roll(NOW)
+    os.utime(log.segments[1].path, (NOW / 1000 + 2, NOW / 1000 + 2))
+    assert LogCleaner([log]).run_once(NOW) is not None
+    assert pairs(log) == [*wanted[:4], wanted[5], (9, b"e", b"")], "what is as new as the clean part keeps tombstones"
 
 
 @pytest.mark.slow
