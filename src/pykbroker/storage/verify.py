@@ -248,6 +248,8 @@ class _Partition:
             self._report_batch(position, message, mends=not self.bounds.clean)
 
     def _know_epoch(self, position: int, batch: RecordBatch) -> None:
+        if batch.base_offset < (self.bounds.log_start or 0):
+            return
         place = bisect_right(self.epoch_starts, batch.base_offset) - 1
         # What is below the first entry was deleted when epochs were last told, and may be there still.
         if (place < 0 and self.epochs) or (place >= 0 and self.epochs[place][0] == batch.leader_epoch):
