@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-storage fuzz crash docs clean
+.PHONY: run test check compat bench bench-storage fuzz crash steps docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -28,6 +28,10 @@ bench-storage: $(VENV)/dev.stamp  ## the log beside plain writes, recovery, comp
 
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
+
+STEPS ?= 100000
+steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
+	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
 	$(BIN)/python -m tests.fuzz $(ARGS)
