@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec fuzz fuzz-codec crash docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -26,8 +26,15 @@ bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-proces
 bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
 	$(BIN)/python -m benchmarks.codec $(ARGS)
 
-crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000" for more
+bench-storage: $(VENV)/dev.stamp  ## the log beside plain writes, recovery, compaction, 10,000 partitions; ARGS=--quick
+	$(BIN)/python -m benchmarks.storage $(ARGS)
+
+crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
+
+STEPS ?= 100000
+steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
+	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
 	$(BIN)/python -m tests.fuzz $(ARGS)

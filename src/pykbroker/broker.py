@@ -28,7 +28,7 @@ from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.background import run_jobs
+from pykbroker.server.background import Jobs
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.coordinator_runtime import GroupCoordinator
@@ -47,8 +47,16 @@ DRAIN_SECONDS = 5.0
 """How long requests in hand may take when the broker stops."""
 
 
-class StartupError(Exception):
-    """The broker can't start: one line for a person, saying what is wrong and where."""
+class BrokerError(Exception):
+    """The broker can't go on: one line for a person, saying what is wrong and where."""
+
+
+class StartupError(BrokerError):
+    """The broker can't start."""
+
+
+class StorageLost(BrokerError):
+    """No data directory is left that can be written and read."""
 
 
 class Ready(NamedTuple):
@@ -77,6 +85,8 @@ class Broker:
         self._clock = clock or SystemClock()
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
+        self._jobs: Jobs | None = None
+        self._lost: str | None = None
         self.directories: Sequence[str] = ()
 
     @property
@@ -86,6 +96,20 @@ class Broker:
 
     def stop(self) -> None:
         """Has `serve` drain, flush and return; to be called in the loop's own thread."""
+        self._stop.set()
+
+    async def run_retention(self) -> None:
+        """Looks at retention now instead of at `log.retention.check.interval.ms`; what goes without delay is gone."""
+        if self._jobs is not None:
+            await self._jobs.run_retention()
+
+    async def run_compaction(self) -> None:
+        """Compacts now, instead of after `log.cleaner.backoff.ms`, what is due."""
+        if self._jobs is not None:
+            await self._jobs.clean()
+
+    def _storage_lost(self, reason: str) -> None:
+        self._lost = reason
         self._stop.set()
 
     def abandon(self) -> None:
@@ -101,11 +125,13 @@ class Broker:
         *,
         task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Runs the broker. Calls `on_ready`, and starts as a task, when it serves. Raises StartupError."""
+        """Runs the broker. Calls `on_ready`, and starts as a task, when it serves. Raises StartupError, StorageLost."""
         with _directories(self.config, self._ephemeral) as directories, _bound(self.config) as server:
             self.directories = directories
             async with _Storage(self.config, directories, self._disk, self._clock, self._ephemeral) as storage:
                 await self._serve(server, storage, on_ready, task_status)
+        if self._lost is not None:
+            raise StorageLost(self._lost)
 
     async def _serve(
         self,
@@ -117,6 +143,7 @@ class Broker:
         config, clock = self.config, self._clock
         purgatory = Purgatory()
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
+        replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
@@ -135,7 +162,8 @@ class Broker:
             producer_ids=ProducerIds(storage.store, config.node_id),
         )
         async with trio.open_nursery() as jobs:
-            jobs.start_soon(run_jobs, config, storage.logs, replicas, self._disk, clock)
+            self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
+            jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
                 await coordinators.start(groups.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
@@ -151,6 +179,7 @@ class Broker:
                     task_status.started(ready)
                     on_ready(ready)
                     await self._stop.wait()
+                    self._jobs.stop()
                     purgatory.close()
                     groups.close()
                     await server.drain(DRAIN_SECONDS)
@@ -190,6 +219,7 @@ class _Storage:
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
+            self._leave_offline()
         except (DataDirectoryError, StoreError) as error:
             self.logs.unlock()
             raise StartupError(str(error)) from error
@@ -202,6 +232,14 @@ class _Storage:
             self.logs.set_aside(stray)
         return self
 
+    def _leave_offline(self) -> None:
+        """A directory that can't be loaded is left out; without any other the broker doesn't start."""
+        for directory in self.logs.take_failures():
+            reason = directory.error.strerror or directory.error
+            if self.logs.all_offline:
+                raise StartupError(f"the data directory {directory.path} can't be read: {reason}")
+            log.error("the data directory %s is offline: %s", directory.path, reason)
+
     async def __aexit__(self, *_: object) -> None:
         with trio.CancelScope(shield=True):
             await self.store.close()
@@ -209,7 +247,8 @@ class _Storage:
             await self._disk.run(self._close, watermarks)
 
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
-        self.logs.close(watermarks, sync=not self._ephemeral)
+        for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
+            log.error("%s is not closed cleanly, its logs are checked at the next start: %s", directory, error)
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 from pykbroker.protocol.messages.produce import ProduceRequest
 from pykbroker.protocol.records.batch import build_batch
-from pykbroker.server import background
-from pykbroker.storage.log import UnifiedLog
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 
@@ -49,9 +47,3 @@ def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
         (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
     assert result.configs
     assert {config.documentation for config in result.configs} == {None}
-
-
-def test_no_job_applies_retention() -> None:
-    assert gaps.RETENTION
-    assert not hasattr(UnifiedLog, "delete_old_segments")
-    assert not any("clean" in name or "retention" in name for name in vars(background))

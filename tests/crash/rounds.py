@@ -1,7 +1,8 @@
 """One round: start on the data of the last, produce and commit under load, kill -9, start, check every promise.
 
 What is checked: each acknowledged record stands at its offset with its value, offsets have no gap, a consumer group's
-acknowledged commit is there.
+acknowledged commit is there, and `pykbroker verify` has nothing to say. With damage the end of a partition's newest
+segment is spoilt between the kill and the start: then the log ends at the first batch that was reached, no sooner.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from tests.crash.damage import Damage, damage_tail
 
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.offset_commit import OffsetCommitRequest
+from pykbroker.storage.verify import verify_directories
 from pykbroker.testing.client import WireClient
 from pykbroker.testing.process import BrokerProcess
 
@@ -30,23 +33,38 @@ class Crash:
     """The promises that a broker made over its lives in one data directory."""
 
     def __init__(self, folder: str | Path, seed: int = 0) -> None:
-        self._folder = folder
+        self._folder = Path(folder)
         self._random = random.Random(seed)
         self._sent = 0
         self._promised: dict[int, dict[int, bytes]] = {partition: {} for partition in range(PARTITIONS)}
         self._committed = -1
         self.acknowledged = 0
 
-    def round(self) -> str:
+    def round(self, *, damage: bool = False) -> str:
         """One life under load, ended by kill -9, and the check in the next; says what it saw. Raises AssertionError."""
         before = self.acknowledged
         with BrokerProcess(data_dir=self._folder, config=CONFIG, stderr=subprocess.DEVNULL) as broker:
             killer = threading.Timer(self._random.uniform(0.05, 0.6), broker.kill)
             self._load(broker, killer)
+        damaged = self._damage() if damage else None
         with BrokerProcess(data_dir=self._folder, config=CONFIG, stderr=subprocess.DEVNULL) as broker:
-            seen = self._check(broker.bootstrap_servers)
-            broker.kill()
-        return f"{self.acknowledged - before} records acknowledged, {seen} there, commit at {self._committed}"
+            seen = self._check(broker.bootstrap_servers, damaged)
+            if self._random.random() < 0.5:
+                broker.kill()
+        wrong = [str(finding) for finding in verify_directories([str(self._folder)]) if not finding.mends]
+        assert not wrong, "\n".join(wrong)
+        said = f"{self.acknowledged - before} records acknowledged, {seen} there, commit at {self._committed}"
+        return said if damaged is None else f"{said}, {damaged}"
+
+    def _damage(self) -> Damage | None:
+        """Spoils the end of one partition; its records from there on are no promise any more."""
+        partition = self._random.randrange(PARTITIONS)
+        damaged = damage_tail(self._folder / f"{TOPIC}-{partition}", self._random)
+        if damaged is not None:
+            promised = self._promised[partition]
+            for offset in [offset for offset in promised if offset >= damaged.end_offset]:
+                del promised[offset]
+        return damaged
 
     def _load(self, broker: BrokerProcess, killer: threading.Timer) -> None:
         producer = Producer(
@@ -102,13 +120,15 @@ class Crash:
             self._promised[partition][offset] = value
             self.acknowledged += 1
 
-    def _check(self, bootstrap: str) -> int:
+    def _check(self, bootstrap: str, damaged: Damage | None) -> int:
         consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
                 "group.id": GROUP,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,
+                "fetch.queue.backoff.ms": 5,
                 "logger": _silent(),
             }
         )
@@ -122,6 +142,9 @@ class Crash:
             self._committed = max(self._committed, committed)
             for partition in range(PARTITIONS):
                 seen += self._check_partition(consumer, partition)
+                if damaged is not None and damaged.path.parent.name == f"{TOPIC}-{partition}":
+                    high = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=10)[1]
+                    assert high == damaged.end_offset, f"{damaged}, and not at {high}"
         finally:
             consumer.close()
         return seen

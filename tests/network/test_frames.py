@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from pykbroker.network.frames import INITIAL_CAPACITY, SHRINK_AFTER, BadFrame, FrameReader, send_pieces
-from pykbroker.storage.file_slice import FileSlice, LogFile
+from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.files import LogFile
 
 LIMIT = 10_000_000
 

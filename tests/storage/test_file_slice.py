@@ -1,7 +1,8 @@
 import os
 from pathlib import Path
 
-from pykbroker.storage.file_slice import FileSlice, LogFile
+from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.files import LogFile
 
 
 def test_reads_its_part(tmp_path: Path) -> None:

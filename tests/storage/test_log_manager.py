@@ -172,7 +172,7 @@ def test_deletion_leaves_nothing_behind(opened: LogManager, tmp_path: Path, appe
     append(log, b"x")
     log.raise_log_start(1)
     opened.checkpoint_high_watermarks({A0: 1, A1: 0})
-    opened.checkpoint_recovery_points()
+    opened.checkpoint_logs()
     assert lines(tmp_path / "log-start-offset-checkpoint") == ["a 0 1"]
     opened.delete(A0)
     opened.delete(A0)

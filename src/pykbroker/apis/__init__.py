@@ -16,6 +16,7 @@ from pykbroker.apis import (
     offsets,
     produce,
     producers,
+    records,
     topics,
 )
 from pykbroker.server.request import Handler
@@ -31,6 +32,7 @@ _FAMILIES = (
     offsets,
     produce,
     producers,
+    records,
     topics,
 )
 

@@ -10,13 +10,11 @@ TRANSACTIONS = (
 )
 FEATURES = "ApiVersions names no feature: neither transaction.version nor group.version is served."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
-RETENTION = "Segments are rolled, but neither deleted by age or size nor compacted."
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
         ApiKey.OFFSET_DELETE,
-        ApiKey.DELETE_RECORDS,
         ApiKey.ADD_PARTITIONS_TO_TXN,
         ApiKey.ADD_OFFSETS_TO_TXN,
         ApiKey.END_TXN,

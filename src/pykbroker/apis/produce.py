@@ -15,6 +15,7 @@ from pykbroker.storage.log import AppendInfo, InvalidRecords
 PartitionResponse = ProduceResponse.Response.PartitionResponse
 
 FIRST_WITH_MAGIC_2 = 3
+FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_LEADERS = 10
 FIRST_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
@@ -41,7 +42,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
     (KIP-951); 13 names topics by id (KIP-516). A partition named twice gets both, where Kafka keeps one.
     """
     response = ProduceResponse()
-    committing: list[tuple[PartitionResponse, TopicPartition, int]] = []
+    appended: list[tuple[PartitionResponse, TopicPartition, int]] = []
     anonymous = request.transactional_id is None and _is_transactional(request)
     for topic_data in request.topic_data:
         name, missing = _topic_name(topic_data, context)
@@ -54,8 +55,8 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
             answers.append(answer)
             if missing == ErrorCode.NONE:
                 info = _append(tp, data.records, request, context, answer)
-                if info is not None and request.acks == -1:
-                    committing.append((answer, tp, info.last_offset + 1))
+                if info is not None:
+                    appended.append((answer, tp, info.last_offset + 1))
                 if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and context.api_version >= FIRST_WITH_LEADERS:
                     _name_leader(response, tp, answer, context)
         if answers:
@@ -64,7 +65,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
                     name=topic_data.name, topic_id=topic_data.topic_id, partition_responses=answers
                 )
             )
-    await _wait_for_commit(committing, request.timeout_ms / 1000, context)
+    await _wait(appended, request, context)
     if request.acks == 0:
         _refuse_silence(response)
         return None
@@ -117,7 +118,7 @@ def _append(
         appending = True
         info = replicas.append(tp, records, acks=request.acks, request_version=context.api_version)
     except KafkaError as error:
-        answer.error_code = error.code
+        answer.error_code = _told(error.code, context.api_version)
         if isinstance(error, InvalidRecords):
             _explain(answer, error)
         if appending and error.code not in WITHOUT_LOG_START:
@@ -156,19 +157,30 @@ def _explain(answer: PartitionResponse, error: InvalidRecords) -> None:
     ]
 
 
-async def _wait_for_commit(
-    committing: list[tuple[PartitionResponse, TopicPartition, int]], timeout: float, context: RequestContext
+async def _wait(
+    appended: list[tuple[PartitionResponse, TopicPartition, int]], request: ProduceRequest, context: RequestContext
 ) -> None:
-    """Waits until every append is committed, or all have used up the one `timeout` (seconds)."""
-    if not committing:
-        return
+    """Waits as acks and `flush.messages` want: with acks=all until every append is committed.
+
+    All of them together may use up the request's one timeout.
+    """
     clock, replicas = context.services.clock, context.services.replica_manager
-    deadline = clock.monotonic() + timeout
-    for answer, tp, offset in committing:
+    deadline = clock.monotonic() + request.timeout_ms / 1000
+    for answer, tp, offset in appended:
         try:
-            await replicas.wait_for_high_watermark(tp, offset, deadline - clock.monotonic())
+            if request.acks == -1:
+                await replicas.wait_for_high_watermark(tp, offset, deadline - clock.monotonic())
+            else:
+                await replicas.wait_for_flush(tp)
         except KafkaError as error:
-            answer.error_code = error.code
+            answer.error_code = _told(error.code, context.api_version)
+
+
+def _told(code: ErrorCode, version: int) -> ErrorCode:
+    """Clients before Produce 4 don't know of storage errors, nor that they may retry them."""
+    if code is ErrorCode.KAFKA_STORAGE_ERROR and version < FIRST_WITH_STORAGE_ERROR:
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER
+    return code
 
 
 def _name_leader(

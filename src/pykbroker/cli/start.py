@@ -11,16 +11,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from pykbroker.cli.environment import config_of
+from pykbroker.cli.options import BAD_USAGE, Parser
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import endpoint_text
 from pykbroker.config.properties import parse_properties
 
 CANNOT_RUN = 1
-BAD_USAGE = 2
 INTERRUPTED = 130
 
 log = logging.getLogger("pykbroker")
@@ -110,10 +109,10 @@ def _run(config: BrokerConfig, ephemeral: bool) -> int:
 
     try:
         trio.run(serve)
-    except broker.StartupError as error:
+    except broker.BrokerError as error:
         return _fail(error, CANNOT_RUN)
     except BaseExceptionGroup as group:
-        failed, others = group.split(broker.StartupError)
+        failed, others = group.split(broker.BrokerError)
         if failed is None or others is not None:
             raise
         return _fail(_first(failed), CANNOT_RUN)
@@ -181,18 +180,10 @@ def _node_id(text: str) -> int:
     return int(text)
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for a mistake, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Says what is wrong and exits."""
-        self.exit(BAD_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="pykbroker",
-        usage="pykbroker [start] [options]",
+        usage="pykbroker [start] [options]\n       pykbroker dump-log FILE…\n       pykbroker verify DIR…",
         description="Start a Kafka broker. When it serves it prints `ready HOST:PORT node=N cluster=ID`; "
         "SIGTERM or ctrl-c stops it.",
         epilog="Any config key can be set by an environment variable, too: KAFKA_LOG_RETENTION_MS for "

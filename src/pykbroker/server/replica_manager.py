@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import trio
+
 from pykbroker.cluster.image import PartitionState
 from pykbroker.cluster.partition import Partition
 from pykbroker.config.topic import LogConfig
@@ -18,12 +20,16 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
+from pykbroker.server.flusher import Flusher
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.storage.log import AppendInfo, AppendOrigin, UnifiedLog
 from pykbroker.storage.log_manager import LogManager
 
 log = logging.getLogger(__name__)
+
+HIGH_WATERMARK = -1
+"""In DeleteRecords, the offset that stands for the high watermark."""
 
 LeadershipCallback = Callable[[int, int], None]
 
@@ -41,13 +47,29 @@ class LeaderState:
 class Replica:
     """A hosted partition: its rules and its log."""
 
-    __slots__ = ("failing", "log", "partition")
+    __slots__ = (
+        "failed_flushes",
+        "failing",
+        "flush_all",
+        "flush_at_ms",
+        "flush_failing",
+        "flushing",
+        "log",
+        "partition",
+    )
 
     def __init__(self, partition: Partition, log: UnifiedLog) -> None:
         self.partition = partition
         self.log = log
         self.failing = False
         """Whether the last append met a disk that is full or broken: said once, not for each retry."""
+        self.flush_failing = False
+        self.flushing = False
+        self.flush_all = False
+        """Whether the flush that is due is one by time, of the active segment too."""
+        self.flush_at_ms = 0
+        """When `flush.ms` has the log flushed; 0 while nothing new is in it."""
+        self.failed_flushes = 0
 
     @property
     def last_stable_offset(self) -> int:
@@ -67,6 +89,10 @@ class ReplicaManager:
         self._disk = disk
         self._clock = clock
         self._replicas: dict[TopicPartition, Replica] = {}
+        self._offline: set[TopicPartition] = set()
+        self._flusher = Flusher(disk, clock, self._flushed)
+        self.on_storage_lost: Callable[[str], None] = lambda reason: None
+        """Called when no data directory is left."""
         self._listeners: dict[str, tuple[LeadershipCallback, LeadershipCallback]] = {}
 
     # ---- leadership ------------------------------------------------------------------------------------------------
@@ -87,8 +113,11 @@ class ReplicaManager:
             opened = logs[tp]
             if isinstance(opened, ErrorCode):
                 answers[tp] = opened
+                if self._logs.is_offline(tp) or not leader_state.is_new:
+                    self._offline.add(tp)
                 continue
             answers[tp] = self._lead(leader_state, opened)
+        self.take_failures()
         return answers
 
     def _open_logs(self, states: Sequence[LeaderState]) -> dict[TopicPartition, UnifiedLog | ErrorCode]:
@@ -96,7 +125,8 @@ class ReplicaManager:
         for leader_state in states:
             tp = leader_state.topic_partition
             try:
-                logs[tp] = self._logs.get_or_create(tp, leader_state.topic_id, self._metadata.log_config(tp.topic))
+                config = self._metadata.log_config(tp.topic)
+                logs[tp] = self._logs.get_or_create(tp, leader_state.topic_id, config, is_new=leader_state.is_new)
             except KafkaError as error:
                 logs[tp] = error.code
             except OSError as error:
@@ -112,7 +142,12 @@ class ReplicaManager:
             replica = Replica(partition, opened)
         if not replica.partition.become_leader(leader_state.state):
             return ErrorCode.STALE_CONTROLLER_EPOCH
-        opened.assign_epoch(leader_state.state.leader_epoch)
+        try:
+            opened.assign_epoch(leader_state.state.leader_epoch)
+        except KafkaError as error:
+            log.error("can't lead %s: %s", tp, error.message)
+            return error.code
+        self._offline.discard(tp)
         self._replicas[tp] = replica
         self._purgatory.check(tp)
         if tp.topic in self._listeners:
@@ -123,15 +158,19 @@ class ReplicaManager:
         """Stops hosting these partitions; with `delete` their data is gone when this returns."""
         answers: dict[TopicPartition, ErrorCode] = {}
         for tp in tps:
-            replica = self._replicas.pop(tp, None)
-            if replica is not None:
-                if tp.topic in self._listeners:
-                    self._listeners[tp.topic][1](tp.partition, replica.partition.leader_epoch)
-                self._purgatory.check(tp)
+            self._offline.discard(tp)
+            self._resign(tp)
             answers[tp] = ErrorCode.NONE
         if delete:
             answers |= await self._disk.run(self._delete_logs, list(answers))
         return answers
+
+    def _resign(self, tp: TopicPartition) -> None:
+        replica = self._replicas.pop(tp, None)
+        if replica is not None:
+            if tp.topic in self._listeners:
+                self._listeners[tp.topic][1](tp.partition, replica.partition.leader_epoch)
+            self._purgatory.check(tp)
 
     def _delete_logs(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, ErrorCode]:
         failed: dict[TopicPartition, ErrorCode] = {}
@@ -154,10 +193,15 @@ class ReplicaManager:
     def leader(self, tp: TopicPartition) -> Replica:
         """The replica of a partition led here.
 
-        Raises NOT_LEADER_OR_FOLLOWER where another broker leads it, UNKNOWN_TOPIC_OR_PARTITION where nobody does.
+        Raises NOT_LEADER_OR_FOLLOWER where another broker leads it, UNKNOWN_TOPIC_OR_PARTITION where nobody does,
+        KAFKA_STORAGE_ERROR where its data directory is offline.
         """
+        if self._logs.failed:
+            self.take_failures()
         replica = self._replicas.get(tp)
         if replica is None:
+            if tp in self._offline:
+                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR)
             if self._metadata.partition(tp) is not None:
                 raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
@@ -219,25 +263,58 @@ class ReplicaManager:
                     records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
                 )
         except KafkaError as error:
-            if error.code is ErrorCode.KAFKA_STORAGE_ERROR and not replica.failing:
+            if self._logs.failed:
+                self.take_failures()
+            elif error.code is ErrorCode.KAFKA_STORAGE_ERROR and not replica.failing:
                 replica.failing = True
                 log.error("can't append to %s: %s", partition.topic_partition, error.message)
             raise
         if replica.failing:
             replica.failing = False
             log.info("appends to %s succeed again", partition.topic_partition)
-        if partition.appended(target.log_end_offset):
+        if not self._flusher.appended(replica) and partition.appended(target.log_end_offset):
             self._purgatory.check(partition.topic_partition)
         return info
+
+    async def wait_for_flush(self, tp: TopicPartition) -> None:
+        """Waits where `flush.messages` wants what was appended on the disk before it is answered or seen.
+
+        Raises KAFKA_STORAGE_ERROR where that failed (the records may be there all the same), NOT_LEADER_OR_FOLLOWER
+        where the broker stops or leadership was lost meanwhile.
+        """
+        replica = self._replicas.get(tp)
+        if replica is None or not replica.log.must_flush:
+            return
+        offset, failures = replica.log.log_end_offset, replica.failed_flushes
+
+        def flushed() -> bool:
+            lost = self._replicas.get(tp) is not replica
+            return lost or replica.log.recovery_point >= offset or replica.failed_flushes != failures
+
+        await self._purgatory.wait_until(flushed, [tp], float("inf"))
+        if replica.log.recovery_point >= offset:
+            return
+        failed = replica.failed_flushes != failures or tp in self._offline
+        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR if failed else ErrorCode.NOT_LEADER_OR_FOLLOWER)
+
+    def _flushed(self, replica: Replica) -> None:
+        """Until it is flushed, what `flush.messages` is waiting for isn't committed."""
+        self.take_failures()
+        partition, end = replica.partition, replica.log.recovery_point
+        if end > partition.log_end_offset:
+            partition.appended(end)
+        self._purgatory.check(partition.topic_partition)
 
     async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
         """Waits until everything below `offset` is committed, for at most `timeout` seconds.
 
-        Raises REQUEST_TIMED_OUT (the data stays), or NOT_LEADER_OR_FOLLOWER where leadership was lost meanwhile.
+        Raises REQUEST_TIMED_OUT (the data stays), NOT_LEADER_OR_FOLLOWER where leadership was lost meanwhile, and
+        what `wait_for_flush` does.
         """
         replica = self._replicas.get(tp)
         if replica is not None and replica.partition.high_watermark >= offset:
             return
+        await self.wait_for_flush(tp)
 
         def committed() -> bool:
             current = self._replicas.get(tp)
@@ -248,3 +325,84 @@ class ReplicaManager:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if not done:
             raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
+
+    # ---- retention -------------------------------------------------------------------------------------------------
+
+    async def run_retention(self) -> int:
+        """Applies retention to every partition now, as its config stands; how many segments were deleted.
+
+        Their files go after `file.delete.delay.ms`.
+        """
+        deleted = 0
+        for tp, replica in list(self._replicas.items()):
+            if self._replicas.get(tp) is not replica or not self._may_expire(replica):
+                continue
+            try:
+                found = replica.log.expire(self._clock.now_ms(), replica.partition.high_watermark)
+                if found.oldest:
+                    count = await self._disk.run(self._logs.drop_hidden_segments, replica.log, self._clock.now_ms())
+                    log.info("deleted %d segments of %s by %s", count, tp, " and ".join(found.reasons))
+                    deleted += count
+                    self._purgatory.check(tp)
+            except (KafkaError, OSError) as error:
+                log.error("can't apply retention to %s: %s", tp, error)
+            await trio.lowlevel.checkpoint()
+        self.take_failures()
+        return deleted
+
+    def _may_expire(self, replica: Replica) -> bool:
+        return not replica.log.closed and replica.log.log_end_offset > 0
+
+    def delete_records(self, tp: TopicPartition, offset: int) -> int:
+        """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the low watermark then.
+
+        Raises KafkaError: INVALID_TOPIC_EXCEPTION for internal topics, POLICY_VIOLATION for a topic that isn't
+        deleted by policy, OFFSET_OUT_OF_RANGE, and those of `leader`.
+        """
+        replica = self.leader(tp)
+        if self._metadata.is_internal(tp.topic):
+            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {tp.topic}")
+        if "delete" not in replica.log.config.cleanup_policy:
+            raise KafkaError(
+                ErrorCode.POLICY_VIOLATION, f"Records of partition {tp} can not be deleted due to the configured policy"
+            )
+        high_watermark = replica.partition.high_watermark
+        wanted = high_watermark if offset == HIGH_WATERMARK else offset
+        if not 0 <= wanted <= high_watermark:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE, f"Cannot delete up to {offset}: {tp} is committed up to {high_watermark}"
+            )
+        replica.log.raise_log_start(wanted)
+        self._purgatory.check(tp)
+        return replica.log.log_start_offset
+
+    # ---- failing directories ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs the flushes that appends ask for, and takes directories offline when they fail, until cancelled."""
+        token = trio.lowlevel.current_trio_token()
+
+        def tell() -> None:
+            try:
+                token.run_sync_soon(self.take_failures)
+            except trio.RunFinishedError:
+                pass
+
+        self._logs.on_failure = tell
+        await self._flusher.run()
+
+    def take_failures(self) -> None:
+        """Gives up the partitions whose data directory has failed. One line says so for each directory."""
+        for path, error, partitions in self._logs.take_failures():
+            self._offline.update(partitions)
+            log.error(
+                "the data directory %s is offline, and %d partitions with it: %s",
+                path,
+                len(partitions),
+                error.strerror or error,
+            )
+            for tp in partitions:
+                self._resign(tp)
+            if self._logs.all_offline:
+                reason = error.strerror or error
+                self.on_storage_lost(f"all data directories are offline, the last one {path}: {reason}")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.storage.files import open_fd, read_file, sync_fd
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_START_OFFSETS = "log-start-offset-checkpoint"
@@ -28,11 +29,11 @@ def replace_file(path: str, content: bytes, *, sync: bool = True) -> None:
     Blocks on fsync unless `sync` is false: then the change survives the process, but not yet the machine.
     """
     temporary = path + ".tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    fd = open_fd(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         write_all(fd, content, 0)
         if sync:
-            os.fsync(fd)
+            sync_fd(fd)
     finally:
         os.close(fd)
     os.replace(temporary, path)
@@ -56,13 +57,13 @@ def sync_directory(path: str) -> None:
 
 
 def sync_path(path: str) -> None:
-    """fsyncs a file or a directory by name; one that is gone needs none."""
+    """fsyncs a file or a directory by name; one that is gone needs none. Raises OSError, LostWrites."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_fd(path, os.O_RDONLY)
     except FileNotFoundError:
         return
     try:
-        os.fsync(fd)
+        sync_fd(fd)
     finally:
         os.close(fd)
 
@@ -72,11 +73,11 @@ def read_lines(path: str) -> list[list[str]] | None:
 
     Empty is what a machine's crash leaves of a file that wasn't synced yet. Raises CheckpointFormatError.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
+    content = read_file(path)
+    if not content:
         return None
+    try:
+        lines = content.decode().splitlines()
     except UnicodeDecodeError:
         raise CheckpointFormatError(f"{path} is not text") from None
     if not lines:

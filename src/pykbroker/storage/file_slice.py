@@ -7,19 +7,7 @@ from __future__ import annotations
 
 import os
 
-
-class LogFile:
-    """An open descriptor that closes when its last user is gone: a segment, or a slice being sent."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, path: str) -> None:
-        self.fd = -1
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+from pykbroker.storage.files import LogFile
 
 
 class FileSlice:

@@ -1,30 +1,31 @@
 """The log of one partition: what may be appended, where it goes, what can be read, where it ends.
 
 One writer. Time is an argument. Nothing here waits for a disk but what says so; the high watermark is the replica's.
-Every OSError of an append becomes KafkaError(KAFKA_STORAGE_ERROR): the directory is to be taken offline.
+Every OSError is told to `on_error`, which decides what becomes of the directory; appends and reads raise
+KafkaError(KAFKA_STORAGE_ERROR).
 """
 
 from __future__ import annotations
 
 import os
-import time
-from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.batch import RecordBatch, batches
 from pykbroker.protocol.records.control import read_marker
-from pykbroker.storage import offset_lookup
+from pykbroker.storage import retention
 from pykbroker.storage.checkpoints import sync_directory, sync_path
-from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.leader_epochs import LeaderEpochs
+from pykbroker.storage.log_reader import LogReader
+from pykbroker.storage.log_results import AppendInfo, LogRead
 from pykbroker.storage.log_segment import Located, LogSegment
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
-from pykbroker.storage.meta_properties import write_topic_id
+from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
-from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerEntry, ProducerState
+from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerState
 from pykbroker.storage.transaction_index import AbortedTransaction
 
 if TYPE_CHECKING:
@@ -38,31 +39,7 @@ Buffer = bytes | bytearray | memoryview
 __all__ = ["AppendInfo", "AppendOrigin", "InvalidRecords", "LogRead", "TimestampOffset", "UnifiedLog"]
 
 
-@dataclass(slots=True)
-class AppendInfo:
-    """What an append did. A duplicate has the offsets that the batch got when it came first."""
-
-    first_offset: int
-    last_offset: int
-    max_timestamp: int
-    log_append_time: int
-    """The broker's time (ms) if the topic stamps it, else -1."""
-    log_start_offset: int
-    count: int
-    duplicate: bool = False
-
-
-@dataclass(slots=True)
-class LogRead:
-    """What a read found: whole batches from the one that holds `start_offset`, perhaps cut at the end."""
-
-    records: FileSlice | None
-    start_offset: int
-    log_start_offset: int
-    log_end_offset: int
-
-
-class UnifiedLog:
+class UnifiedLog(LogReader):
     """A partition's log. Made by `create`, or by `log_loader.load_log` from what lies in a directory."""
 
     __slots__ = (
@@ -71,17 +48,21 @@ class UnifiedLog:
         "_flushed_ms",
         "_maintenance",
         "_rolled",
+        "_shape",
         "closed",
         "config",
         "directory",
         "epochs",
+        "generation",
         "log_end_offset",
         "log_start_offset",
+        "on_error",
         "producers",
         "recovery_point",
         "segments",
         "topic_id",
         "topic_partition",
+        "truncated_to",
     )
 
     def __init__(
@@ -109,23 +90,38 @@ class UnifiedLog:
         self.log_start_offset = log_start_offset
         self.log_end_offset = log_end_offset
         self.recovery_point = recovery_point
+        self.on_error: Callable[[LogReader, OSError], None] | None = None
+        """Told in whichever thread met the error."""
         self.closed = False
         self._rolled = False
         self._directory_changed = True
         self._flushed_ms = -1
         self._maintenance = Lock()
         """Held by what must not meet a flush in another thread: truncation, closing, deletion."""
+        self._shape = Lock()
+        """Held for the moment in which the list of segments changes."""
+        self.generation = 0
+        """How often the log was truncated: what was read in an earlier generation may be gone."""
+        self.truncated_to: int | None = None
+        """The lowest offset that the log was truncated to, until compaction takes note of it."""
 
     @classmethod
     def create(
         cls, topic_partition: TopicPartition, directory: str, config: LogConfig, topic_id: UUID | None, now_ms: int
     ) -> UnifiedLog:
-        """Makes the directory of a new, empty log. Doesn't wait for the disk: `flush` makes it durable."""
+        """Makes the directory of a new, empty log. Doesn't wait for the disk: `flush` makes it durable.
+
+        Raises OSError, and leaves nothing then.
+        """
         os.mkdir(directory)
-        if topic_id is not None and topic_id.int:
-            write_topic_id(directory, topic_id, sync=False)
         segment = LogSegment(directory, 0)
-        segment.create(now_ms)
+        try:
+            if topic_id is not None and topic_id.int:
+                write_topic_id(directory, topic_id, sync=False)
+            segment.create(now_ms)
+        except OSError:
+            _unmake(directory)
+            raise
         return cls(
             topic_partition,
             directory,
@@ -143,31 +139,6 @@ class UnifiedLog:
         return f"UnifiedLog({self.topic_partition}, {self.log_start_offset}..{self.log_end_offset})"
 
     # -- what it is --------------------------------------------------------------------------------------------
-
-    @property
-    def size(self) -> int:
-        """Bytes of all its segments, indexes not counted."""
-        return sum(segment.size for segment in self.segments)
-
-    @property
-    def latest_epoch(self) -> int | None:
-        """The newest leader epoch that the log knows."""
-        return self.epochs.latest
-
-    @property
-    def first_unstable_offset(self) -> int | None:
-        """Where the oldest open transaction began; None when none is open. See `last_stable_offset`."""
-        first = self.producers.first_ongoing_offset
-        return None if first is None else max(first, self.log_start_offset)
-
-    def last_stable_offset(self, high_watermark: int) -> int:
-        """The end of what read_committed readers see: below it every transaction is decided, its marker replicated."""
-        stable = self.producers.last_stable_offset(high_watermark)
-        return stable if stable > self.log_start_offset else min(self.log_start_offset, high_watermark)
-
-    def active_producers(self) -> list[ProducerEntry]:
-        """The producers whose sequences are remembered."""
-        return list(self.producers.producers.values())
 
     def set_topic_id(self, topic_id: UUID) -> None:
         """Gives an id to a log that has none. Raises KafkaError(INCONSISTENT_TOPIC_ID) where it has another."""
@@ -204,6 +175,8 @@ class UnifiedLog:
                 return duplicate
         base = self.log_end_offset
         data = give_place(validated, base, leader_epoch)
+        if leader_epoch != self.epochs.latest:
+            self._assign_epoch(leader_epoch, base)
         self._write(data, base, batch.last_offset, batch.max_timestamp, now_ms)
         segment, size = self.segments[-1], len(data)
         segment.tail = Located(segment.size - size, size, base, batch.last_offset)
@@ -233,6 +206,8 @@ class UnifiedLog:
         size = sum(batch.size for batch in found)
         max_timestamp = max(batch.max_timestamp for batch in found)
         first = found[0].base_offset
+        for batch in found:
+            self._assign_epoch(batch.leader_epoch, batch.base_offset)
         self._write(memoryview(records)[:size], first, following - 1, max_timestamp, now_ms)
         for batch in found:
             self._accept(batch)
@@ -272,7 +247,7 @@ class UnifiedLog:
                 segment = self.segments[-1]
             segment.append(data, last_offset, max_timestamp, config.index_interval_bytes)
         except OSError as error:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot write to {self.directory}: {error}") from error
+            raise self._storage_error(f"Cannot write to {self.directory}", error) from error
 
     def _fits(self, segment: LogSegment, last_offset: int, max_timestamp: int, now_ms: int) -> bool:
         if segment.size:
@@ -292,13 +267,14 @@ class UnifiedLog:
 
     def _accept(self, batch: RecordBatch) -> None:
         """What the log knows about its records follows what was written."""
-        if batch.leader_epoch != self.epochs.latest:
-            self.epochs.assign(batch.leader_epoch, batch.base_offset)
         self.log_end_offset = batch.last_offset + 1
         if batch.producer_id >= 0:
             completed = self.producers.appended(batch)
             if completed is not None:
-                index_transaction(completed, self.producers, self.segments[-1])
+                try:
+                    index_transaction(completed, self.producers, self.segments[-1])
+                except OSError as error:  # The marker is in the log; its entry is in memory and written later.
+                    self._storage_error("Cannot index a transaction", error)
 
     def roll(self, now_ms: int = 0, base_offset: int | None = None) -> None:
         """Begins a new segment. Doesn't wait for the disk: the old one is left to `flush`."""
@@ -315,91 +291,22 @@ class UnifiedLog:
             from random import randrange
 
             segment.jitter_ms = randrange(min(self.config.segment_jitter_ms, self.segment_ms))
-        self.segments.append(segment)
-        self._bases.append(base)
+        with self._shape:
+            self.segments.append(segment)
+            self._bases.append(base)
         self._rolled = self._directory_changed = True
-
-    # -- reading -----------------------------------------------------------------------------------------------
-
-    def read(self, offset: int, max_bytes: int, *, upper_bound: int, min_one_message: bool = True) -> LogRead:
-        """Batches from the one that holds `offset` (or the next existing) up to `upper_bound`, of one segment.
-
-        At most `max_bytes`, the last batch then perhaps cut; `min_one_message`: the first one whole even if larger,
-        otherwise nothing when it doesn't fit. Raises KafkaError(OFFSET_OUT_OF_RANGE).
-        """
-        end = self.log_end_offset
-        if offset < self.log_start_offset or offset > end:
-            raise KafkaError(
-                ErrorCode.OFFSET_OUT_OF_RANGE,
-                f"Offset {offset} of {self.topic_partition} is outside {self.log_start_offset}..{end}",
-            )
-        if offset >= upper_bound:
-            return LogRead(None, offset, self.log_start_offset, end)
-        bases = self._bases
-        place = bisect_right(bases, offset) - 1
-        while place < len(bases):
-            segment = self.segments[place]
-            place += 1
-            try:
-                located = segment.locate(offset)
-            except OSError as error:
-                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot read {segment.path}: {error}") from error
-            if located is None:
-                continue
-            position, size, base_offset, _ = located
-            if base_offset >= upper_bound:
-                break
-            segment_end = bases[place] if place < len(bases) else end
-            stop = segment.size if upper_bound >= segment_end else segment.end_position(upper_bound)
-            if stop <= position or (size > max_bytes and not min_one_message):
-                break
-            length = min(stop - position, max(max_bytes, size))
-            records = segment.slice(position, length)
-            if place < len(bases):
-                segment.let_go()
-            return LogRead(records, offset, self.log_start_offset, end)
-        return LogRead(None, offset, self.log_start_offset, end)
-
-    def segments_from(self, offset: int) -> list[LogSegment]:
-        """The segment that holds an offset and all later ones."""
-        return self.segments[max(bisect_right(self._bases, offset) - 1, 0) :]
-
-    def aborted_transactions(self, start: int, upper_bound: int) -> list[tuple[int, int]]:
-        """(producer id, first offset) of the aborted transactions that overlap [start, upper_bound)."""
-        found: list[tuple[int, int]] = []
-        for segment in self.segments_from(start):
-            for entry in segment.txn_index.entries:
-                if entry.last_offset >= start and entry.first_offset < upper_bound:
-                    found.append((entry.producer_id, entry.first_offset))
-                if entry.last_stable_offset >= upper_bound:
-                    return sorted(found, key=lambda aborted: aborted[1])
-        return sorted(found, key=lambda aborted: aborted[1])
-
-    def offset_for_timestamp(self, timestamp: int, upper_bound: int) -> TimestampOffset | None:
-        """The first record at or after a time (ms) that is visible below `upper_bound`; reads and decodes a batch."""
-        return offset_lookup.first_at_or_after(self, timestamp, upper_bound)
-
-    def max_timestamp_offset(self, upper_bound: int) -> TimestampOffset | None:
-        """The first record with the largest timestamp below `upper_bound`."""
-        return offset_lookup.with_largest_timestamp(self, upper_bound)
-
-    def legacy_offsets_before(
-        self, timestamp: int, max_num: int, upper_bound: int | None = None, *, now_ms: int | None = None
-    ) -> list[int]:
-        """The offsets that ListOffsets 0 asks for, descending: segments' beginnings, and the log's end."""
-        if now_ms is None:
-            now_ms = time.time_ns() // 1_000_000
-        return offset_lookup.segments_before(self, timestamp, max_num, now_ms, upper_bound)
 
     # -- leader epochs -----------------------------------------------------------------------------------------
 
-    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
-        """The largest known epoch not above `epoch` and where it ended; (-1, -1) for one that is unknown."""
-        return self.epochs.end_offset(epoch, self.log_end_offset)
-
     def assign_epoch(self, epoch: int) -> None:
-        """This replica became leader: the epoch begins at the log's end."""
-        self.epochs.assign(epoch, self.log_end_offset)
+        """This replica became leader: the epoch begins at the log's end. Raises KafkaError(KAFKA_STORAGE_ERROR)."""
+        self._assign_epoch(epoch, self.log_end_offset)
+
+    def _assign_epoch(self, epoch: int, start: int) -> None:
+        try:
+            self.epochs.assign(epoch, start)
+        except OSError as error:
+            raise self._storage_error(f"Cannot write the epochs of {self.directory}", error) from error
 
     # -- cutting -----------------------------------------------------------------------------------------------
 
@@ -409,6 +316,7 @@ class UnifiedLog:
             self.truncate_fully(offset, now_ms)
             return
         with self._maintenance:
+            self._truncating(offset)
             self.epochs.truncate_from_end(min(offset, self.log_end_offset))
             if offset >= self.log_end_offset:
                 return
@@ -424,6 +332,7 @@ class UnifiedLog:
     def truncate_fully(self, offset: int, now_ms: int = 0) -> None:
         """Drops everything; the log begins anew at `offset`."""
         with self._maintenance:
+            self._truncating(offset)
             for segment in self.segments:
                 segment.delete()
             for snapshot in self.producers.snapshots.copy():
@@ -436,11 +345,91 @@ class UnifiedLog:
             self.log_start_offset = self.log_end_offset = self.recovery_point = offset
             self._directory_changed = True
 
+    def _truncating(self, offset: int) -> None:
+        self.generation += 1
+        self.truncated_to = offset if self.truncated_to is None else min(self.truncated_to, offset)
+
+    @contextmanager
+    def replacing(self, old: list[LogSegment], new: LogSegment, generation: int) -> Iterator[bool]:
+        """Puts one segment in the place of adjacent ones when the block ends; the block moves their files.
+
+        Gives False, and changes nothing, where the log was closed, truncated or lost one of the segments since
+        `generation`. Readers meet the old segments, which `pin` made independent of their names, or the new one.
+        Blocks on a flush that runs.
+        """
+        with self._maintenance:
+            place = self.segments.index(old[0]) if old[0] in self.segments else 0
+            fits = not self.closed and self.generation == generation
+            if not fits or self.segments[place : place + len(old)] != old or self.segments[-1] is old[-1]:
+                yield False
+                return
+            for segment in old:
+                segment.pin()
+            yield True
+            stop = place + len(old)
+            with self._shape:
+                self._bases = [*self._bases[:place], new.base_offset, *self._bases[stop:]]
+                self.segments = [*self.segments[:place], new, *self.segments[stop:]]
+            for segment in old[1:]:
+                self.producers.delete_snapshot(segment.base_offset)
+
     def raise_log_start(self, offset: int) -> None:
-        """Hides the records below `offset`; their segments go with retention."""
+        """Hides the records below `offset`; their segments go with retention. Raises KAFKA_STORAGE_ERROR."""
         if offset > self.log_start_offset:
             self.log_start_offset = min(offset, self.log_end_offset)
-            self.epochs.truncate_from_start(self.log_start_offset)
+            try:
+                self.epochs.truncate_from_start(self.log_start_offset)
+            except OSError as error:
+                raise self._storage_error(f"Cannot write the epochs of {self.directory}", error) from error
+
+    # -- retention ---------------------------------------------------------------------------------------------
+
+    def expire(self, now_ms: int, high_watermark: int) -> retention.Expired:
+        """Hides what retention lets go; `drop_hidden_segments` follows, in a thread. Rolls where all of it goes.
+
+        Raises KafkaError(KAFKA_STORAGE_ERROR).
+        """
+        segments = self.segments
+        try:
+            found = retention.expired(
+                segments,
+                self.config,
+                now_ms,
+                log_start_offset=self.log_start_offset,
+                log_end_offset=self.log_end_offset,
+                high_watermark=high_watermark,
+            )
+            if found.oldest == len(segments):
+                self.roll(now_ms)
+        except OSError as error:
+            raise self._storage_error(f"Cannot apply retention to {self.directory}", error) from error
+        if found.oldest:
+            self.raise_log_start(self.segments[found.oldest].base_offset)
+        return found
+
+    def drop_hidden_segments(self) -> list[LogSegment]:
+        """Gives up the segments wholly below the log start and marks their files; the caller deletes them later.
+
+        Blocks on a flush that runs. Raises OSError; the next call goes on then.
+        """
+        with self._maintenance:
+            segments, start = self.segments, self.log_start_offset
+            count = 0
+            while count + 1 < len(segments) and segments[count + 1].base_offset <= start:
+                count += 1
+            gone = segments[:count]
+            if self.closed or not gone:
+                return []
+            with self._shape:  # Before the files: who doesn't find them looks at the list again.
+                self._bases = self._bases[count:]
+                self.segments = self.segments[count:]
+            for segment in gone:
+                segment.mark_deleted(self.directory)
+            self._directory_changed = True
+            for snapshot in self.producers.snapshots:
+                if snapshot < self._bases[0]:
+                    self.producers.delete_snapshot(snapshot)
+            return gone
 
     def restore_producers(self) -> None:
         """Producer state from the newest snapshot below the log's end and the batches after it."""
@@ -457,39 +446,58 @@ class UnifiedLog:
 
     # -- durability --------------------------------------------------------------------------------------------
 
+    @property
+    def must_flush(self) -> bool:
+        """Whether `flush.messages` wants a flush before the last append is answered."""
+        return self.log_end_offset - self.recovery_point >= self.config.flush_messages
+
+    @property
+    def rolled(self) -> bool:
+        """Whether a segment is complete and waits for its flush."""
+        return self._rolled
+
     def flush_due(self, now_ms: int) -> bool:
         """Whether a rolled segment, `flush.messages` or `flush.ms` asks for a flush."""
         unflushed = self.log_end_offset - self.recovery_point
-        if self._rolled or unflushed >= self.config.flush_messages:
+        if self._rolled or self.must_flush:
             return True
         return unflushed > 0 and now_ms - max(self._flushed_ms, self.segments[0].created_ms) >= self.config.flush_ms
 
-    def flush(self, now_ms: int = -1) -> None:
-        """Makes everything appended so far durable and raises the recovery point.
+    def flush(self, now_ms: int = -1, *, rolled_only: bool = False) -> None:
+        """Makes everything appended so far durable (or complete segments only) and raises the recovery point.
 
-        Blocks on fsync. Safe in a thread while the event loop appends, reads and rolls.
+        Blocks on fsync. Safe in a thread while the event loop appends, reads and rolls. Raises OSError.
         """
         with self._maintenance:
             if not self.closed:
-                self._flush(now_ms)
+                self._flush(now_ms, rolled_only=rolled_only)
 
-    def _flush(self, now_ms: int) -> None:
-        end = self.log_end_offset
+    def _flush(self, now_ms: int, *, rolled_only: bool = False) -> None:
+        active = self.segments[-1]
+        end = active.base_offset if rolled_only else self.log_end_offset
         point = self.recovery_point
         changed, self._directory_changed = self._directory_changed, False
         self._rolled = False
-        for segment in self.segments_from(point):
-            segment.flush()
-            if segment is not self.segments[-1]:
-                segment.let_go()
-        for snapshot in self.producers.snapshots:
-            if snapshot >= point:
-                sync_path(self.producers.snapshot_path(snapshot))
-        self.epochs.flush()
-        if changed:
-            sync_directory(self.directory)
+        try:
+            for segment in self.segments_from(point):
+                if rolled_only and segment.base_offset >= end:
+                    break
+                segment.flush()
+                if segment is not self.segments[-1]:
+                    segment.let_go()
+            for snapshot in self.producers.snapshots:
+                if snapshot >= point:
+                    sync_path(self.producers.snapshot_path(snapshot))
+            self.epochs.flush()
+            if changed:
+                sync_directory(self.directory)
+        except OSError as error:
+            self._rolled = self._directory_changed = True
+            self._storage_error("Cannot flush", error)
+            raise
         self.recovery_point = max(point, end)
-        self._flushed_ms = now_ms
+        if not rolled_only:
+            self._flushed_ms = now_ms
 
     def close(self, *, sync: bool = True) -> None:
         """A clean end: time index complete, indexes written, producers' snapshot; all synced unless `sync` is false.
@@ -506,6 +514,12 @@ class UnifiedLog:
                 self._flush(-1)
             self.recovery_point = self.log_end_offset
             self._release()
+
+    def abandon(self) -> None:
+        """Its directory is offline: nothing is written any more and no file is touched."""
+        self.closed = True
+        for segment in self.segments:
+            segment.let_go()
 
     def _release(self) -> None:
         self.closed = True
@@ -524,12 +538,29 @@ class UnifiedLog:
 
     def remove_files(self) -> None:
         """Removes everything on disk. A slice being sent still finishes. Slow for a large log: run it in a thread."""
-        import shutil
-
         self.closed = True
         for segment in self.segments:
             segment.delete()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove_tree(self.directory)
+
+
+def _unmake(directory: str) -> None:
+    """Removes a log's directory that has got no further than its topic id, without a descriptor: there may be none."""
+    for remove, path in (
+        (os.unlink, os.path.join(directory, PARTITION_METADATA)),
+        (os.unlink, os.path.join(directory, PARTITION_METADATA + ".tmp")),
+        (os.rmdir, directory),
+    ):
+        try:
+            remove(path)
+        except OSError:
+            pass
+
+
+def _remove_tree(directory: str) -> None:
+    import shutil  # Costly to import, and rarely needed.
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def index_transaction(completed: CompletedTransaction, producers: ProducerState, segment: LogSegment) -> None:

@@ -259,15 +259,17 @@ def _finish_replacements(directory: str) -> set[str]:
     logs = [name for name in swaps if name.endswith(LOG_SUFFIX + SWAP_SUFFIX)]
     if logs:
         first = min(_offset(name) for name in logs)
-        following = max(_next_offset(directory, name) for name in logs)
+        following = max(max(_next_offset(directory, name), _offset(name) + 1) for name in logs)
         gone |= {
             name
             for name in names - gone - swaps
             if not name.endswith(SNAPSHOT_SUFFIX) and first <= _offset(name) < following
         }
-    for name in gone:
+    # A crash meanwhile: parts of an unfinished replacement mustn't outlive the sign that it is one, and a log that
+    # has its place covers nothing any more.
+    for name in sorted(gone, key=lambda name: (not name.endswith(SWAP_SUFFIX), name)):
         os.unlink(os.path.join(directory, name))
-    for name in swaps:
+    for name in sorted(swaps, key=lambda name: (not name.endswith(LOG_SUFFIX + SWAP_SUFFIX), name)):
         os.replace(os.path.join(directory, name), os.path.join(directory, name.removesuffix(SWAP_SUFFIX)))
     return {name.removesuffix(SWAP_SUFFIX) for name in names - gone}
 

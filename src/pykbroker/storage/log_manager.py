@@ -5,13 +5,13 @@ It opens, makes and removes logs. Which partitions this broker should have is no
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
@@ -20,12 +20,22 @@ from pykbroker.storage.checkpoints import (
     LOG_START_OFFSETS,
     RECOVERY_POINTS,
     CheckpointFormatError,
-    read_offsets,
     replace_file,
     write_offsets,
 )
+from pykbroker.storage.data_directory import (
+    CLEAN_SHUTDOWN_FILE,
+    LOCK_FILE,
+    DataDirectory,
+    DataDirectoryError,
+    InconsistentDirectory,
+    LockedDirectory,
+)
+from pykbroker.storage.files import is_temporary
 from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_loader import load_log
+from pykbroker.storage.log_reader import LogReader
+from pykbroker.storage.log_segment import LogSegment
 from pykbroker.storage.meta_properties import (
     META_PROPERTIES,
     MetaProperties,
@@ -38,8 +48,16 @@ if TYPE_CHECKING:
 
     from pykbroker.config.topic import LogConfig
 
-LOCK_FILE = ".lock"
-CLEAN_SHUTDOWN_FILE = ".kafka_cleanshutdown"
+__all__ = [
+    "CLEAN_SHUTDOWN_FILE",
+    "LOCK_FILE",
+    "DataDirectoryError",
+    "InconsistentDirectory",
+    "LockedDirectory",
+    "LogManager",
+    "OfflineDirectory",
+]
+
 DELETE_SUFFIX = "-delete"
 STRAY_SUFFIX = "-stray"
 _MAX_NAME = 255
@@ -48,81 +66,16 @@ _MARKED = re.compile(r".*\.[0-9a-f]{32}-(delete|future|stray)")
 _CLEAN_CONTENT = b'{"version":0,"brokerEpoch":-1}'
 
 
-class DataDirectoryError(Exception):
-    """A data directory that can't be used; the message names it and says why."""
-
-
-class LockedDirectory(DataDirectoryError):
-    """Another broker holds the directory."""
-
-
-class InconsistentDirectory(DataDirectoryError):
-    """The directory is another broker's, another cluster's, or two directories contradict each other."""
-
-
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _DataDirectory:
-    """One entry of `log.dirs`."""
+class OfflineDirectory(NamedTuple):
+    """A directory that an error has taken out of use, and the partitions that were in it."""
 
-    __slots__ = ("high_watermarks", "lock_fd", "log_starts", "path", "recovery_points", "was_clean")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.lock_fd = -1
-        self.was_clean = False
-        self.recovery_points: dict[TopicPartition, int] = {}
-        self.log_starts: dict[TopicPartition, int] = {}
-        self.high_watermarks: dict[TopicPartition, int] = {}
-
-    def file(self, name: str) -> str:
-        return os.path.join(self.path, name)
-
-    def lock(self) -> None:
-        try:
-            os.makedirs(self.path, exist_ok=True)
-            fd = os.open(self.file(LOCK_FILE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise DataDirectoryError(f"Cannot use the data directory {self.path}: {error.strerror}") from error
-        try:
-            # Kafka's lock belongs to a process; the other one also keeps two brokers of one process apart.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise LockedDirectory(f"The data directory {self.path} is in use by another broker") from None
-        self.lock_fd = fd
-
-    def unlock(self) -> None:
-        if self.lock_fd >= 0:
-            os.close(self.lock_fd)
-            self.lock_fd = -1
-
-    def read_checkpoints(self) -> None:
-        """A broken recovery-point or log-start file counts as empty; a broken high-watermark file is an error."""
-        self.recovery_points = _offsets_or_none(self.file(RECOVERY_POINTS))
-        self.log_starts = _offsets_or_none(self.file(LOG_START_OFFSETS))
-        try:
-            self.high_watermarks = read_offsets(self.file(HIGH_WATERMARKS))
-        except CheckpointFormatError as error:
-            raise DataDirectoryError(str(error)) from None
-
-    def take_clean_mark(self) -> None:
-        """Notes the mark and removes it: a crash while logs are loaded is unclean."""
-        try:
-            os.unlink(self.file(CLEAN_SHUTDOWN_FILE))
-            self.was_clean = True
-        except FileNotFoundError:
-            self.was_clean = False
-
-
-def _offsets_or_none(path: str) -> dict[TopicPartition, int]:
-    try:
-        return read_offsets(path)
-    except CheckpointFormatError:
-        return {}
+    path: str
+    error: OSError
+    partitions: list[TopicPartition]
 
 
 class LogManager:
@@ -140,12 +93,17 @@ class LogManager:
         clock: Callable[[], int] = _wall_clock_ms,
     ) -> None:
         self.default_config = default_config
-        self._dirs = [_DataDirectory(os.path.abspath(path)) for path in dirs]
+        self._dirs = [DataDirectory(os.path.abspath(path)) for path in dirs]
         self._logs: dict[TopicPartition, UnifiedLog] = {}
-        self._homes: dict[TopicPartition, _DataDirectory] = {}
+        self._homes: dict[TopicPartition, DataDirectory] = {}
         self._clock = clock
         self._locked = False
         self._checkpoints = Lock()
+        self._failures: deque[tuple[DataDirectory, OSError]] = deque()
+        self._offline: set[TopicPartition] = set()
+        self._deleted: deque[tuple[int, DataDirectory, list[LogSegment]]] = deque()
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called, in any thread, when there is something for `take_failures`."""
 
     # -- whose directories -------------------------------------------------------------------------------------
 
@@ -203,7 +161,7 @@ class LogManager:
                     raise InconsistentDirectory(f"{directory.file(META_PROPERTIES)} has {key}={stored}, not {wanted}")
             write_meta_properties(directory.path, MetaProperties(broker_id, cluster_id, meta.others))
 
-    def _read_meta(self, directory: _DataDirectory) -> MetaProperties | None:
+    def _read_meta(self, directory: DataDirectory) -> MetaProperties | None:
         try:
             return read_meta_properties(directory.path)
         except CheckpointFormatError as error:
@@ -214,25 +172,31 @@ class LogManager:
     def open(self, configs: Callable[[str], LogConfig] | None = None) -> None:
         """Loads every log, recovering what needs it; `configs` gives a topic's settings. Blocks on the disk.
 
-        Raises DataDirectoryError, OSError.
+        A directory that can't be read is offline afterwards: see `take_failures`. Raises DataDirectoryError.
         """
         self.lock()
         for directory in self._dirs:
-            directory.take_clean_mark()
-            directory.read_checkpoints()
-            for entry in sorted(os.scandir(directory.path), key=lambda entry: entry.name):
-                if not entry.is_dir():
-                    continue
-                if entry.name.endswith(DELETE_SUFFIX) and _MARKED.fullmatch(entry.name):
-                    _remove_tree(entry.path)
-                    continue
-                topic_partition = _topic_partition(entry.name)
-                if topic_partition is not None:
-                    self._load(directory, topic_partition, entry.path, configs)
+            try:
+                self._open_directory(directory, configs)
+            except OSError as error:
+                self._fail(directory, error)
+
+    def _open_directory(self, directory: DataDirectory, configs: Callable[[str], LogConfig] | None) -> None:
+        directory.take_clean_mark()
+        directory.read_checkpoints()
+        for entry in sorted(os.scandir(directory.path), key=lambda entry: entry.name):
+            if not entry.is_dir():
+                continue
+            if entry.name.endswith(DELETE_SUFFIX) and _MARKED.fullmatch(entry.name):
+                _remove_tree(entry.path)
+                continue
+            topic_partition = _topic_partition(entry.name)
+            if topic_partition is not None:
+                self._load(directory, topic_partition, entry.path, configs)
 
     def _load(
         self,
-        directory: _DataDirectory,
+        directory: DataDirectory,
         topic_partition: TopicPartition,
         path: str,
         configs: Callable[[str], LogConfig] | None,
@@ -252,23 +216,114 @@ class LogManager:
             )
         except CheckpointFormatError as error:
             raise DataDirectoryError(str(error)) from None
-        self._logs[topic_partition] = log
-        self._homes[topic_partition] = directory
+        self._keep(log, directory)
 
-    def close(self, high_watermarks: Mapping[TopicPartition, int] | None = None, *, sync: bool = True) -> None:
+    def _keep(self, log: UnifiedLog, directory: DataDirectory) -> None:
+        log.on_error = self._log_failed
+        self._logs[log.topic_partition] = log
+        self._homes[log.topic_partition] = directory
+
+    def close(
+        self, high_watermarks: Mapping[TopicPartition, int] | None = None, *, sync: bool = True
+    ) -> dict[str, OSError]:
         """A clean shutdown: closes all logs, writes the checkpoints, then the mark. Blocks on fsync.
 
-        `sync=False` is for directories that are removed next.
+        `sync=False` is for directories that are removed next. Returns the directories where that failed: they have
+        no mark, and are recovered at the next start.
         """
+        unclean: dict[str, OSError] = {}
         for log in list(self._logs.values()):
-            log.close(sync=sync)
+            try:
+                log.close(sync=sync)
+            except OSError as error:
+                unclean[self._homes[log.topic_partition].path] = error
         if sync:
-            if high_watermarks is not None:
-                self.checkpoint_high_watermarks(high_watermarks)
-            self.checkpoint_recovery_points()
-            for directory in self._dirs:
-                replace_file(directory.file(CLEAN_SHUTDOWN_FILE), _CLEAN_CONTENT)
+            try:
+                self.checkpoint_high_watermarks(high_watermarks or {})
+                self.checkpoint_logs()
+            except OSError as error:
+                unclean.update({directory.path: error for directory in self._usable()})
+            unclean.update({directory.path: error for directory, error in self._failures})
+            for directory in self._usable():
+                if directory.path not in unclean:
+                    try:
+                        replace_file(directory.file(CLEAN_SHUTDOWN_FILE), _CLEAN_CONTENT)
+                    except OSError as error:
+                        unclean[directory.path] = error
         self.unlock()
+        return unclean
+
+    # -- failing directories -----------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> bool:
+        """Whether `take_failures` has something to give."""
+        return bool(self._failures)
+
+    @property
+    def all_offline(self) -> bool:
+        """Whether no directory is left."""
+        return all(directory.offline for directory in self._dirs)
+
+    def is_offline(self, topic_partition: TopicPartition) -> bool:
+        """Whether a partition's log is in a directory that failed while the broker ran."""
+        return topic_partition in self._offline
+
+    def take_failures(self) -> list[OfflineDirectory]:
+        """Takes the directories offline that failed since the last call, and their logs with them.
+
+        Their files are not touched again. To be called by the logs' writer: no append may run meanwhile.
+        """
+        found: list[OfflineDirectory] = []
+        while self._failures:
+            directory, error = self._failures.popleft()
+            if directory.offline:
+                continue
+            directory.offline = True
+            lost = [tp for tp, home in list(self._homes.items()) if home is directory]
+            for topic_partition in lost:
+                del self._homes[topic_partition]
+                self._logs.pop(topic_partition).abandon()
+            self._offline.update(lost)
+            found.append(OfflineDirectory(directory.path, error, lost))
+        return found
+
+    def report(self, log_directory: str, error: OSError) -> None:
+        """Says that work on the log in a directory failed, by others than the log itself. From any thread."""
+        home = os.path.dirname(log_directory)
+        for directory in self._usable():
+            if directory.path == home and not is_temporary(error):
+                self._fail(directory, error)
+
+    def _log_failed(self, log: LogReader, error: OSError) -> None:
+        home = self._homes.get(log.topic_partition)
+        if home is not None and not is_temporary(error):
+            self._fail(home, error)
+
+    def _fail(self, directory: DataDirectory, error: OSError) -> None:
+        if not directory.offline:
+            self._failures.append((directory, error))
+            self.on_failure()
+
+    def _usable(self) -> list[DataDirectory]:
+        return [directory for directory in self._dirs if not directory.offline]
+
+    def _each_directory(self, work: Callable[[DataDirectory], None]) -> None:
+        """Has each usable directory worked on; an error that doesn't pass by itself takes only its own offline.
+
+        Raises the last error that does, once all have had their turn.
+        """
+        passing: OSError | None = None
+        for directory in self._usable():
+            try:
+                work(directory)
+            except OSError as error:
+                if is_temporary(error):
+                    passing = error
+                else:
+                    self._fail(directory, error)
+        if passing is not None:
+            raise passing
 
     # -- logs --------------------------------------------------------------------------------------------------
 
@@ -282,9 +337,12 @@ class LogManager:
     def __len__(self) -> int:
         return len(self._logs)
 
-    def get_or_create(self, topic_partition: TopicPartition, topic_id: UUID | None, config: LogConfig) -> UnifiedLog:
+    def get_or_create(
+        self, topic_partition: TopicPartition, topic_id: UUID | None, config: LogConfig, *, is_new: bool = True
+    ) -> UnifiedLog:
         """The partition's log, made in the directory with the fewest if there is none. Waits for no disk.
 
+        A partition that isn't new may have its log in a directory that is offline: then no other one is made.
         Raises KafkaError: INCONSISTENT_TOPIC_ID for a log of another topic of that name, KAFKA_STORAGE_ERROR.
         """
         log = self._logs.get(topic_partition)
@@ -292,23 +350,31 @@ class LogManager:
             if topic_id is not None and topic_id.int:
                 log.set_topic_id(topic_id)
             return log
+        if topic_partition in self._offline or (not is_new and len(self._usable()) < len(self._dirs)):
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"The directory of {topic_partition} is offline")
         directory = self._roomiest()
         path = directory.file(str(topic_partition))
         try:
             log = UnifiedLog.create(topic_partition, path, config, topic_id, self._clock())
         except OSError as error:
+            # A name that is taken is no fault of the disk, but a log that this broker doesn't know.
+            if not (is_temporary(error) or isinstance(error, FileExistsError)):
+                self._fail(directory, error)
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot make {path}: {error.strerror}") from error
-        self._logs[topic_partition] = log
-        self._homes[topic_partition] = directory
+        self._keep(log, directory)
         return log
 
-    def _roomiest(self) -> _DataDirectory:
-        if len(self._dirs) == 1:
-            return self._dirs[0]
-        counts = dict.fromkeys((directory.path for directory in self._dirs), 0)
-        for home in self._homes.values():
-            counts[home.path] += 1
-        return min(self._dirs, key=lambda directory: counts[directory.path])
+    def _roomiest(self) -> DataDirectory:
+        usable = self._usable()
+        if not usable:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "All data directories are offline")
+        if len(usable) == 1:
+            return usable[0]
+        counts = dict.fromkeys((directory.path for directory in usable), 0)
+        for home in list(self._homes.values()):
+            if home.path in counts:
+                counts[home.path] += 1
+        return min(usable, key=lambda directory: counts[directory.path])
 
     def set_aside(self, topic_partition: TopicPartition) -> None:
         """Gives a log up that belongs to no topic: its directory stays, with a name that marks it (KAFKA-15355)."""
@@ -316,13 +382,19 @@ class LogManager:
 
     def detach(self, topic_partition: TopicPartition, mark: str = DELETE_SUFFIX) -> UnifiedLog | None:
         """The first half of `delete`, quick: the log is nobody's and its directory has a name that marks it."""
+        self._offline.discard(topic_partition)
         log = self._logs.pop(topic_partition, None)
         if log is None:
             return None
         home = self._homes.pop(topic_partition)
         suffix = f".{os.urandom(16).hex()}{mark}"
-        log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
-        self._forget(home, topic_partition)
+        try:
+            log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
+            self._forget(home, topic_partition)
+        except OSError as error:
+            if not is_temporary(error):
+                self._fail(home, error)
+            raise
         return log
 
     def delete(self, topic_partition: TopicPartition) -> None:
@@ -331,7 +403,7 @@ class LogManager:
         if log is not None:
             log.remove_files()
 
-    def _forget(self, home: _DataDirectory, topic_partition: TopicPartition) -> None:
+    def _forget(self, home: DataDirectory, topic_partition: TopicPartition) -> None:
         """A topic made again under the name must not meet the offsets of the old one."""
         with self._checkpoints:
             for name, offsets in (
@@ -342,38 +414,101 @@ class LogManager:
                 if offsets.pop(topic_partition, None) is not None:
                     write_offsets(home.file(name), offsets)
 
+    # -- retention ---------------------------------------------------------------------------------------------
+
+    def drop_hidden_segments(self, log: UnifiedLog, now_ms: int) -> int:
+        """Takes the segments below a log's start out of it, to be deleted after `file.delete.delay.ms`; how many.
+
+        Blocks on a flush that runs. Raises OSError.
+        """
+        try:
+            gone = log.drop_hidden_segments()
+        except OSError as error:
+            self._log_failed(log, error)
+            raise
+        home = self._homes.get(log.topic_partition)
+        if gone and home is not None:
+            self._deleted.append((now_ms + log.config.file_delete_delay_ms, home, gone))
+        return len(gone)
+
+    @property
+    def next_deletion_ms(self) -> int | None:
+        """When the next files of deleted segments are due."""
+        return min((due for due, _, _ in list(self._deleted)), default=None)
+
+    def delete_due_files(self, now_ms: int) -> int:
+        """Removes the files of deleted segments whose delay is over; of how many segments. Slow: in a thread."""
+        count = 0
+        for _ in range(len(self._deleted)):
+            due, home, segments = self._deleted.popleft()
+            if due > now_ms:
+                self._deleted.append((due, home, segments))
+            elif not home.offline:
+                try:
+                    for segment in segments:
+                        segment.delete()
+                        count += 1
+                except OSError as error:  # The next start removes what is left.
+                    if not is_temporary(error):
+                        self._fail(home, error)
+        return count
+
     # -- checkpoints -------------------------------------------------------------------------------------------
 
+    def checkpoint_logs(self) -> None:
+        """Writes recovery points and log start offsets where they changed. Blocks on fsync. Raises OSError."""
+        self.checkpoint_recovery_points()
+        self.checkpoint_log_starts()
+
     def checkpoint_recovery_points(self) -> None:
-        """Writes recovery points and log start offsets where they changed. Blocks on fsync."""
+        """Writes recovery points where they changed. Blocks on fsync. Raises OSError."""
+
+        def write(directory: DataDirectory) -> None:
+            points = {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+            if points != directory.recovery_points:
+                write_offsets(directory.file(RECOVERY_POINTS), points)
+                directory.recovery_points = points
+
         with self._checkpoints:
-            for directory in self._dirs:
-                logs = [log for log in list(self._logs.values()) if self._homes.get(log.topic_partition) is directory]
-                points = {log.topic_partition: log.recovery_point for log in logs}
-                starts = {
-                    log.topic_partition: log.log_start_offset
-                    for log in logs
-                    if log.log_start_offset > log.segments[0].base_offset
-                }
-                if points != directory.recovery_points:
-                    write_offsets(directory.file(RECOVERY_POINTS), points)
-                    directory.recovery_points = points
-                if starts != directory.log_starts:
-                    write_offsets(directory.file(LOG_START_OFFSETS), starts)
-                    directory.log_starts = starts
+            self._each_directory(write)
+
+    def checkpoint_log_starts(self) -> None:
+        """Writes log start offsets where they changed. Blocks on fsync. Raises OSError."""
+
+        def write(directory: DataDirectory) -> None:
+            starts = {
+                log.topic_partition: log.log_start_offset
+                for log in self._logs_in(directory)
+                if log.log_start_offset > log.segments[0].base_offset
+            }
+            if starts != directory.log_starts:
+                write_offsets(directory.file(LOG_START_OFFSETS), starts)
+                directory.log_starts = starts
+
+        with self._checkpoints:
+            self._each_directory(write)
+
+    def _logs_in(self, directory: DataDirectory) -> list[UnifiedLog]:
+        return [log for log in list(self._logs.values()) if self._homes.get(log.topic_partition) is directory]
 
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> None:
-        """Writes high watermarks where they changed; partitions not mentioned keep theirs. Blocks on fsync."""
+        """Writes high watermarks where they changed; partitions not mentioned keep theirs. Blocks on fsync.
+
+        Raises OSError.
+        """
+
+        def write(directory: DataDirectory) -> None:
+            merged = {
+                topic_partition: offset
+                for topic_partition, offset in {**directory.high_watermarks, **high_watermarks}.items()
+                if self._homes.get(topic_partition) is directory
+            }
+            if merged != directory.high_watermarks:
+                write_offsets(directory.file(HIGH_WATERMARKS), merged)
+                directory.high_watermarks = merged
+
         with self._checkpoints:
-            for directory in self._dirs:
-                merged = {
-                    topic_partition: offset
-                    for topic_partition, offset in {**directory.high_watermarks, **high_watermarks}.items()
-                    if self._homes.get(topic_partition) is directory
-                }
-                if merged != directory.high_watermarks:
-                    write_offsets(directory.file(HIGH_WATERMARKS), merged)
-                    directory.high_watermarks = merged
+            self._each_directory(write)
 
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """The checkpointed high watermark within the log's bounds; 0 without a log."""
@@ -384,10 +519,16 @@ class LogManager:
         return min(max(offset, log.log_start_offset), log.log_end_offset)
 
     def flush_dirty(self, now_ms: int) -> int:
-        """Flushes the logs that rolled or whose `flush.messages`/`flush.ms` is due; how many. Blocks on fsync."""
+        """Flushes the logs that rolled or whose `flush.messages`/`flush.ms` is due; how many. Blocks on fsync.
+
+        A log that can't be flushed tells its directory's error; the others go on.
+        """
         due = [log for log in list(self._logs.values()) if not log.closed and log.flush_due(now_ms)]
         for log in due:
-            log.flush(now_ms)
+            try:
+                log.flush(now_ms)
+            except OSError:
+                continue
         return len(due)
 
     def expire_producers(self, now_ms: int, expiration_ms: int) -> None:

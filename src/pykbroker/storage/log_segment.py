@@ -6,7 +6,7 @@ It keeps bytes at positions. Which offsets may come, when to roll and what is vi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from pykbroker.protocol.records.batch import (
     RecordBatch,
 )
 from pykbroker.storage.checkpoints import sync_path, write_all
-from pykbroker.storage.file_slice import FileSlice, LogFile
+from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.files import OPEN_FILES, LogFile, LostWrites, open_fd, sync_fd
 from pykbroker.storage.sparse_index import OffsetIndex, TimeIndex
 from pykbroker.storage.transaction_index import TransactionIndex
 
@@ -49,11 +50,13 @@ class LogSegment:
     """A segment; its file is opened when it is first needed."""
 
     __slots__ = (
+        "__weakref__",
         "_bytes_since_index",
-        "_file",
         "_first_timestamp",
+        "_pinned",
         "base_offset",
         "created_ms",
+        "held",
         "index",
         "jitter_ms",
         "max_timestamp",
@@ -79,18 +82,22 @@ class LogSegment:
         self.max_timestamp_offset = base_offset
         self._first_timestamp: int | None = None
         self._bytes_since_index = 0
-        self._file: LogFile | None = None
+        self.held: LogFile | None = None
+        self._pinned = False
         self.tail: Located | None = None
         """The batch appended last, for which most readers wait."""
 
     # -- files -------------------------------------------------------------------------------------------------
 
     def create(self, now_ms: int) -> None:
-        """Makes the files of an empty segment."""
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        os.close(fd)
-        self.index.create()
-        self.time_index.create()
+        """Makes the files of an empty segment; an OSError leaves none of them."""
+        try:
+            os.close(open_fd(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+            self.index.create()
+            self.time_index.create()
+        except OSError:
+            self._take_back(self.delete)  # An empty segment in the middle of the offsets would end the log there.
+            raise
         self.created_ms = now_ms
 
     def open_existing(self) -> None:
@@ -106,10 +113,12 @@ class LogSegment:
 
     @property
     def file(self) -> LogFile:
-        """The open log file."""
-        if self._file is None:
-            self._file = LogFile(self.path)
-        return self._file
+        """The open log file. Keep it in a variable while it is used: others may need the descriptor."""
+        file = self.held
+        if file is None:
+            return OPEN_FILES.open(self, self.path)
+        file.used = True
+        return file
 
     def release(self) -> None:
         """After a roll: indexes leave memory."""
@@ -118,18 +127,29 @@ class LogSegment:
 
     def let_go(self) -> None:
         """Closes the file as soon as no slice of it is being sent; it is opened again when it is needed."""
-        self._file = None
+        if not self._pinned:
+            OPEN_FILES.close(self)
+
+    def pin(self) -> None:
+        """From now on it can be read whatever becomes of its files' names: it is about to be replaced."""
+        self._pinned = True
+        file = self.file
+        OPEN_FILES.close(self)
+        self.held = file
+        self.index.pin()
+        self.time_index.pin()
+        _ = self.txn_index.entries
 
     def moved(self, directory: str) -> None:
         """Its directory was renamed."""
-        for holder in (self, self.index, self.time_index, self.txn_index):
+        for holder in self._holders():
             holder.path = os.path.join(directory, os.path.basename(holder.path))
 
     def flush(self) -> None:
         """Makes everything written so far durable. Blocks on fsync; may run in a thread while others append."""
-        file = self._file
+        file = self.held
         if file is not None:
-            os.fsync(file.fd)
+            sync_fd(file.fd)
         else:
             sync_path(self.path)
         self.index.flush()
@@ -137,39 +157,60 @@ class LogSegment:
         for path in (self.index.path, self.time_index.path):
             sync_path(path)
         if self.txn_index.entries:
+            self.txn_index.flush()
             sync_path(self.txn_index.path)
 
     def delete(self) -> None:
         """Removes the files; slices being sent keep theirs open."""
-        self._file = None
-        for path in (self.path, self.index.path, self.time_index.path, self.txn_index.path):
+        self.let_go()
+        for holder in self._holders():
             try:
-                os.unlink(path)
+                os.unlink(holder.path)
             except FileNotFoundError:
                 pass
+
+    def mark_deleted(self, directory: str) -> None:
+        """Renames the files, in the directory where they are now, so that nobody takes them for the log's.
+
+        A crash before they are removed is finished at the next start.
+        """
+        self.let_go()
+        self.moved(directory)
+        for holder in self._holders():
+            if holder.path.endswith(DELETED_SUFFIX):
+                continue  # An earlier call came so far.
+            marked = holder.path + DELETED_SUFFIX
+            try:
+                os.rename(holder.path, marked)
+            except FileNotFoundError:
+                continue
+            holder.path = marked
+
+    def _holders(self) -> tuple[LogSegment | OffsetIndex | TimeIndex | TransactionIndex, ...]:
+        """Who knows the path of a file."""
+        return self, self.index, self.time_index, self.txn_index
 
     # -- appending ---------------------------------------------------------------------------------------------
 
     def append(self, data: bytes | bytearray | memoryview, last_offset: int, max_timestamp: int, interval: int) -> None:
         """Writes batches at the end, and index entries every `interval` bytes. OSError leaves the segment as it was."""
         position = self.size
-        file = self._file or self.file
+        file = self.file
         try:
             written = os.pwrite(file.fd, data, position)
             if written != len(data):
                 write_all(file.fd, memoryview(data)[written:], position + written)
         except OSError:
-            self._cut_file(position)
+            self._take_back(lambda: os.ftruncate(file.fd, position))
             raise
         self.size = position + len(data)
         self.indexed(position, len(data), last_offset, max_timestamp, interval)
 
-    def _cut_file(self, size: int) -> None:
+    def _take_back(self, undo: Callable[[], None]) -> None:
         try:
-            file = self.file
-            os.ftruncate(file.fd, size)
-        except OSError:
-            pass  # recovery cuts what is left; the directory is about to go offline
+            undo()
+        except OSError as error:
+            raise LostWrites(error.errno, error.strerror) from error
 
     def indexed(self, position: int, size: int, last_offset: int, max_timestamp: int, interval: int) -> None:
         """Accounts for bytes at a position: an append, or its replay when the indexes are rebuilt."""
@@ -200,6 +241,10 @@ class LogSegment:
                 return -1
             self._first_timestamp = first[1].max_timestamp
         return self._first_timestamp
+
+    def largest_timestamp(self) -> int:
+        """Of its records (ms); without one, when the file was last written. What retention goes by."""
+        return self.max_timestamp if self.max_timestamp >= 0 else int(os.stat(self.path).st_mtime * 1000)
 
     def has_room(self, last_offset: int, index_bytes: int) -> bool:
         """Whether both indexes take another entry and the offset fits into them."""

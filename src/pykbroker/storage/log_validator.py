@@ -173,7 +173,11 @@ def _check_records(
         return
     oldest, newest = _time_bounds(config, now_ms)
     late = [
-        (place, f"Timestamp {record.timestamp} of message is out of range [{oldest}, {newest}]")
+        (
+            place,
+            f"Timestamp {record.timestamp} of message with offset {record.offset} is out of range. "
+            f"The timestamp should be within [{oldest}, {newest}]",
+        )
         for place, record in enumerate(records)
         if record.timestamp >= 0 and not oldest <= record.timestamp <= newest
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykbroker.storage.checkpoints import CheckpointFormatError, replace_file
+from pykbroker.storage.files import read_file
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,11 +85,11 @@ def write_topic_id(directory: str, topic_id: UUID, *, sync: bool = True) -> None
 
 
 def _read_properties(path: str, separator: str) -> dict[str, str] | None:
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
+    content = read_file(path)
+    if content is None:
         return None
+    try:
+        lines = content.decode().splitlines()
     except UnicodeDecodeError:
         raise CheckpointFormatError(f"{path} is not text") from None
     properties: dict[str, str] = {}

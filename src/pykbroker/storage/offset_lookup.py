@@ -13,7 +13,7 @@ from pykbroker.protocol.records.batch import RecordBatch
 from pykbroker.protocol.records.record import Record
 
 if TYPE_CHECKING:
-    from pykbroker.storage.log import UnifiedLog
+    from pykbroker.storage.log_reader import LogReader
     from pykbroker.storage.log_segment import LogSegment
 
 LATEST = -1
@@ -28,7 +28,7 @@ class TimestampOffset(NamedTuple):
     leader_epoch: int
 
 
-def first_at_or_after(log: UnifiedLog, timestamp: int, upper_bound: int) -> TimestampOffset | None:
+def first_at_or_after(log: LogReader, timestamp: int, upper_bound: int) -> TimestampOffset | None:
     """The first record whose timestamp (ms) is not below `timestamp`, among those from log start to `upper_bound`."""
     for segment in log.segments_from(log.log_start_offset):
         if segment.base_offset >= upper_bound:
@@ -59,7 +59,7 @@ def _found(batch: RecordBatch, record: Record) -> TimestampOffset:
     return TimestampOffset(record.offset, record.timestamp, batch.leader_epoch)
 
 
-def with_largest_timestamp(log: UnifiedLog, upper_bound: int) -> TimestampOffset | None:
+def with_largest_timestamp(log: LogReader, upper_bound: int) -> TimestampOffset | None:
     """The first of the records with the largest timestamp, among those from log start to `upper_bound`."""
     best: tuple[int, LogSegment] | None = None
     for segment in log.segments_from(log.log_start_offset):
@@ -73,7 +73,7 @@ def with_largest_timestamp(log: UnifiedLog, upper_bound: int) -> TimestampOffset
     return None if best is None else first_at_or_after(log, best[0], upper_bound)
 
 
-def _largest_visible(log: UnifiedLog, segment: LogSegment, upper_bound: int) -> int:
+def _largest_visible(log: LogReader, segment: LogSegment, upper_bound: int) -> int:
     """The largest timestamp in a segment of which a part is hidden."""
     largest = -1
     for position, header in segment.headers(0):
@@ -94,7 +94,7 @@ def _largest_visible(log: UnifiedLog, segment: LogSegment, upper_bound: int) -> 
 
 
 def segments_before(
-    log: UnifiedLog, timestamp: int, max_num: int, now_ms: int, upper_bound: int | None = None
+    log: LogReader, timestamp: int, max_num: int, now_ms: int, upper_bound: int | None = None
 ) -> list[int]:
     """ListOffsets 0: up to `max_num` offsets, descending, at which segments begin that are older than a time (ms).
 

@@ -17,6 +17,7 @@ from pykbroker.protocol.records.batch import RecordBatch
 from pykbroker.protocol.records.checksum import crc32c
 from pykbroker.protocol.records.control import ControlType, EndTransactionMarker, read_marker
 from pykbroker.storage.checkpoints import replace_file
+from pykbroker.storage.files import read_file
 
 WINDOW = 5
 """Batches of a producer that are remembered, as many as a client may have in flight."""
@@ -223,12 +224,12 @@ class ProducerState:
         """The offset below which every transaction is decided and its marker replicated."""
         if self._unreplicated:
             self._unreplicated = [done for done in self._unreplicated if done.last_offset >= high_watermark]
-        stable = high_watermark
-        for first in self._ongoing.values():
-            stable = min(stable, first)
-        for done in self._unreplicated:
-            stable = min(stable, done.first_offset)
-        return stable
+        return self.first_undecided(high_watermark)
+
+    def first_undecided(self, high_watermark: int) -> int:
+        """The same, without a change to anything: for another thread than the log's."""
+        undecided = [done.first_offset for done in list(self._unreplicated) if done.last_offset >= high_watermark]
+        return min([high_watermark, *self._ongoing.values(), *undecided])
 
     def expire(self, now_ms: int, expiration_ms: int) -> None:
         """Forgets producers that wrote nothing for so long and have no transaction open."""
@@ -275,9 +276,8 @@ class ProducerState:
             if offset < log_start_offset:
                 break
             try:
-                with open(self.snapshot_path(offset), "rb") as file:
-                    entries = decode_snapshot(file.read())
-            except (CorruptSnapshot, FileNotFoundError):
+                entries = decode_snapshot(read_file(self.snapshot_path(offset)) or b"")
+            except CorruptSnapshot:
                 self.delete_snapshot(offset)
                 continue
             self.end_offset = offset

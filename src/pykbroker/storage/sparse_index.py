@@ -11,6 +11,7 @@ from struct import Struct
 from threading import Lock
 
 from pykbroker.storage.checkpoints import write_all
+from pykbroker.storage.files import open_fd
 
 _FILES = Lock()
 """One index is written out at a time: a flush in a thread must not meet the writer's own at a roll."""
@@ -19,7 +20,7 @@ _FILES = Lock()
 class SparseIndex:
     """Pairs whose first number ascends strictly. Files that Kafka left preallocated end at their first zero pair."""
 
-    __slots__ = ("_count", "_entries", "_written", "path")
+    __slots__ = ("_count", "_entries", "_last", "_written", "path")
 
     entry: Struct
 
@@ -27,6 +28,8 @@ class SparseIndex:
         self.path = path
         self._entries: bytearray | None = None
         self._count: int | None = None
+        self._last: bytes | None = None
+        """The last pair as it was found while counting."""
         self._written = 0
 
     def __len__(self) -> int:
@@ -41,15 +44,19 @@ class SparseIndex:
         """The pairs in the file; only one that ends in zeros needs to be read for that."""
         size = self.entry.size
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            count = os.stat(self.path).st_size // size
+            if not count:
+                return 0
+            fd = open_fd(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return 0
         try:
-            count = os.fstat(fd).st_size // size
-            if count and not any(os.pread(fd, size, (count - 1) * size)):
-                return len(self._load()) // size
+            last = os.pread(fd, size, (count - 1) * size)
         finally:
             os.close(fd)
+        if not any(last):
+            return len(self._load()) // size
+        self._last = last
         return count
 
     def is_whole(self) -> bool:
@@ -58,7 +65,7 @@ class SparseIndex:
 
     def create(self) -> None:
         """Makes an empty file and starts with no pairs."""
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = open_fd(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.close(fd)
         self._entries = bytearray()
         self._written = 0
@@ -100,7 +107,7 @@ class SparseIndex:
         if self._entries is not None:
             first, second = self.entry.unpack_from(self._entries, place * size)
             return first, second
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_fd(self.path, os.O_RDONLY)
         try:
             first, second = self.entry.unpack(os.pread(fd, size, place * size))
         finally:
@@ -110,6 +117,9 @@ class SparseIndex:
     def last(self) -> tuple[int, int] | None:
         """The last pair."""
         count = len(self)
+        if self._entries is None and self._last is not None:
+            first, second = self.entry.unpack(self._last)
+            return first, second
         return self.get(count - 1) if count else None
 
     def floor(self, key: int) -> tuple[int, int] | None:
@@ -119,7 +129,7 @@ class SparseIndex:
             return None
         if self._entries is not None:
             return self._search(self._entries, 0, count, key)
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_fd(self.path, os.O_RDONLY)
         try:
             low, high = self._narrow(fd, count, key)
             size = self.entry.size
@@ -175,7 +185,7 @@ class SparseIndex:
             end = len(entries)
             anew = self._written > end
             start = 0 if anew else self._written
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = open_fd(self.path, os.O_WRONLY | os.O_CREAT)
             try:
                 write_all(fd, entries[start:end], start)
                 if anew:
@@ -184,11 +194,16 @@ class SparseIndex:
                 os.close(fd)
             self._written = end
 
+    def pin(self) -> None:
+        """Holds all pairs in memory: the file is about to go."""
+        self._writable()
+
     def release(self) -> None:
         """Writes the rest and holds no memory from now on: the segment is not written any more."""
         if self._entries is not None:
             self.flush()
             self._count = len(self._entries) // self.entry.size
+            self._last = None
             self._entries = None
 
 

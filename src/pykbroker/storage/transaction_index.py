@@ -8,6 +8,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from pykbroker.storage.checkpoints import write_all
+from pykbroker.storage.files import open_fd
 
 _ENTRY = Struct(">hqqqq")
 
@@ -24,11 +25,12 @@ class AbortedTransaction(NamedTuple):
 class TransactionIndex:
     """Aborted transactions ascending by the marker's offset."""
 
-    __slots__ = ("_entries", "path")
+    __slots__ = ("_entries", "_written", "path")
 
     def __init__(self, path: str, *, exists: bool) -> None:
         self.path = path
         self._entries: list[AbortedTransaction] | None = None if exists else []
+        self._written = 0
 
     @property
     def entries(self) -> list[AbortedTransaction]:
@@ -51,17 +53,26 @@ class TransactionIndex:
             if version != 0 or found.first_offset > found.last_offset:
                 raise ValueError(f"{self.path} has a bad entry {found}")
             entries.append(found)
+        self._written = len(entries)
         return entries
 
     def append(self, aborted: AbortedTransaction) -> None:
-        """Adds one, in the file at once."""
-        entries = self.entries
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Adds one, in the file at once. After an OSError it is known all the same, and `flush` writes it."""
+        self.entries.append(aborted)
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what isn't in the file yet, without a sync. Raises OSError."""
+        entries, written = self._entries, self._written
+        if entries is None or written >= len(entries):
+            return
+        missing = entries[written:]
+        fd = open_fd(self.path, os.O_WRONLY | os.O_CREAT)
         try:
-            write_all(fd, _ENTRY.pack(0, *aborted), len(entries) * _ENTRY.size)
+            write_all(fd, b"".join(_ENTRY.pack(0, *aborted) for aborted in missing), written * _ENTRY.size)
         finally:
             os.close(fd)
-        entries.append(aborted)
+        self._written = written + len(missing)
 
     def truncate_to(self, offset: int) -> None:
         """Drops those whose marker is at or after `offset`."""
@@ -70,6 +81,7 @@ class TransactionIndex:
     def start_rebuild(self) -> None:
         """Drops all, readable or not."""
         self._entries = []
+        self._written = 0
         try:
             os.unlink(self.path)
         except FileNotFoundError:
@@ -78,5 +90,7 @@ class TransactionIndex:
     def _replace(self, kept: Iterable[AbortedTransaction]) -> None:
         left = list(kept)
         if len(left) < len(self.entries):
+            self.flush()
             os.truncate(self.path, len(left) * _ENTRY.size)
             self._entries = left
+            self._written = len(left)

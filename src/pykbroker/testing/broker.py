@@ -48,6 +48,8 @@ class KafkaBroker:
         self._ready: Ready | None = None
         self._failure: BaseException | None = None
         self._stop: Callable[[], None] = lambda: None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._broker: Broker | None = None
 
     def start(self) -> Self:
         """Returns when the broker serves."""
@@ -73,10 +75,21 @@ class KafkaBroker:
         if self._failure is not None:
             raise self._failure
 
+    def run_retention(self) -> None:
+        """Looks at retention now; what `file.delete.delay.ms` doesn't keep is gone when this returns."""
+        if self._broker is not None:
+            trio.from_thread.run(self._broker.run_retention, trio_token=self._token)
+
+    def run_compaction(self) -> None:
+        """Compacts now what is due."""
+        if self._broker is not None:
+            trio.from_thread.run(self._broker.run_compaction, trio_token=self._token)
+
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
             broker = Broker(self._config, ephemeral=self._ephemeral)
-            token = trio.lowlevel.current_trio_token()
+            token = self._token = trio.lowlevel.current_trio_token()
+            self._broker = broker
 
             def stop() -> None:
                 try:

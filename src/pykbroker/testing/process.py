@@ -79,6 +79,10 @@ class BrokerProcess:
         """SIGTERM, and its exit status."""
         return self._end(signal.SIGTERM)
 
+    def wait(self) -> int:
+        """Its exit status, where it ends by itself."""
+        return self._running.wait(STOP_SECONDS)
+
     def _end(self, number: signal.Signals) -> int:
         process = self._running
         process.send_signal(number)
