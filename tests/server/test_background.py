@@ -132,6 +132,16 @@ async def test_flush_ms_counts_from_the_first_append(broker: Broker, autojump_cl
     assert replica.log.recovery_point == 3
 
 
+async def test_a_changed_flush_ms_holds_for_what_is_there(broker: Broker, autojump_clock: MockClock) -> None:
+    replica = await broker.lead(flush_ms=60_000)
+    broker.append()
+    broker.replicas.update_config("t", LogConfig(flush_ms=500))
+    await trio.sleep(0.4)
+    assert replica.log.recovery_point == 0
+    await trio.sleep(0.2)
+    assert replica.log.recovery_point == 1
+
+
 async def test_a_rolled_segment_is_flushed_alone(broker: Broker, autojump_clock: MockClock) -> None:
     replica = await broker.lead()
     broker.append()

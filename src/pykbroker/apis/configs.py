@@ -1,9 +1,14 @@
-"""DescribeConfigs: the config of topics, brokers, groups, broker loggers and client metrics."""
+"""DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: the config of topics, brokers, groups, loggers, metrics.
+
+Topics' alone can be changed; the controller does it.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pykbroker.config.describe import (
     DEFAULT,
@@ -15,12 +20,25 @@ from pykbroker.config.describe import (
     describe_group,
     describe_topic,
 )
+from pykbroker.controller.configs import Alteration, Change
 from pykbroker.controller.topics import invalid_name
 from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
+from pykbroker.protocol.messages.incremental_alter_configs import (
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
 from pykbroker.server.request import RequestContext, handles
 
 TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32
+
+_UNCHANGEABLE = {
+    BROKER: "brokers",
+    BROKER_LOGGER: "broker loggers",
+    CLIENT_METRICS: "client metrics",
+    GROUP: "groups",
+}
 
 Result = DescribeConfigsResponse.Result
 
@@ -137,3 +155,83 @@ _DESCRIBERS: dict[int, Callable[[str, RequestContext], list[ConfigEntry]]] = {
     CLIENT_METRICS: _client_metrics,
     GROUP: _group,
 }
+
+
+@handles(AlterConfigsRequest, "0-2")
+async def alter_configs(request: AlterConfigsRequest, context: RequestContext) -> AlterConfigsResponse:
+    """AlterConfigs 0-2: what a resource is given replaces all that it had; in force when it is answered."""
+    asked = [
+        _Asked(one.resource_type, one.resource_name, [Change(config.name, config.value) for config in one.configs])
+        for one in request.resources
+    ]
+    errors = await _alter(asked, context, replaces=True, validate_only=request.validate_only)
+    responses = [
+        AlterConfigsResponse.Response(
+            error_code=ErrorCode.NONE if error is None else error.code,
+            error_message=None if error is None else error.message,
+            resource_type=one.resource_type,
+            resource_name=one.resource_name,
+        )
+        for one, error in zip(request.resources, errors, strict=True)
+    ]
+    return AlterConfigsResponse(responses=responses)
+
+
+@handles(IncrementalAlterConfigsRequest, "0-1")
+async def incremental_alter_configs(
+    request: IncrementalAlterConfigsRequest, context: RequestContext
+) -> IncrementalAlterConfigsResponse:
+    """IncrementalAlterConfigs 0-1 (KIP-339): single keys set, deleted, appended to; in force when it is answered."""
+    asked = [
+        _Asked(
+            one.resource_type,
+            one.resource_name,
+            [Change(config.name, config.value, config.config_operation) for config in one.configs],
+        )
+        for one in request.resources
+    ]
+    errors = await _alter(asked, context, replaces=False, validate_only=request.validate_only)
+    responses = [
+        IncrementalAlterConfigsResponse.Response(
+            error_code=ErrorCode.NONE if error is None else error.code,
+            error_message=None if error is None else error.message,
+            resource_type=one.resource_type,
+            resource_name=one.resource_name,
+        )
+        for one, error in zip(request.resources, errors, strict=True)
+    ]
+    return IncrementalAlterConfigsResponse(responses=responses)
+
+
+class _Asked(NamedTuple):
+    """One resource of a request."""
+
+    type: int
+    name: str
+    changes: Sequence[Change]
+
+
+async def _alter(
+    asked: Sequence[_Asked], context: RequestContext, *, replaces: bool, validate_only: bool
+) -> list[KafkaError | None]:
+    """Has the controller change what can be changed; None or an error for each resource, in their order."""
+    counts = Counter((one.type, one.name) for one in asked)
+    answers = [_refusal(one, counts[one.type, one.name]) for one in asked]
+    alterations = [
+        Alteration(one.name, one.changes, replaces)
+        for one, refused in zip(asked, answers, strict=True)
+        if refused is None
+    ]
+    made = iter(await context.services.controller.alter_configs(alterations, validate_only=validate_only))
+    return [next(made) if refused is None else refused for refused in answers]
+
+
+def _refusal(asked: _Asked, count: int) -> KafkaError | None:
+    message = None
+    if count > 1:
+        message = "Each resource must appear at most once."
+    elif asked.type in _UNCHANGEABLE:
+        message = f"The config of {_UNCHANGEABLE[asked.type]} can't be changed while this broker runs; topics' can."
+    elif asked.type != TOPIC:
+        message = f"Unknown resource type {asked.type}"
+    return None if message is None else KafkaError(ErrorCode.INVALID_REQUEST, message)

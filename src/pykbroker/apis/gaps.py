@@ -10,6 +10,10 @@ TRANSACTIONS = (
 )
 FEATURES = "ApiVersions names no feature: neither transaction.version nor group.version is served."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
+CONFIG_CHANGES = (
+    "AlterConfigs and IncrementalAlterConfigs change topics; brokers, broker loggers, client metrics and groups answer "
+    "INVALID_REQUEST."
+)
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
@@ -23,8 +27,6 @@ UNSERVED_APIS = frozenset(
         ApiKey.DESCRIBE_ACLS,
         ApiKey.CREATE_ACLS,
         ApiKey.DELETE_ACLS,
-        ApiKey.ALTER_CONFIGS,
-        ApiKey.INCREMENTAL_ALTER_CONFIGS,
         ApiKey.SASL_HANDSHAKE,
         ApiKey.SASL_AUTHENTICATE,
         ApiKey.CONSUMER_GROUP_HEARTBEAT,

@@ -77,16 +77,21 @@ def plan_creation(
     """The topic as it will be; raises KafkaError where it must not be."""
     _check_new_name(image, new.name)
     replicas = _placed_by_hand(image, new) if new.assignments else _placed(image, config, new, draw)
-    try:
-        overrides = validate_overrides(config, new.config)
-    except ConfigError as error:
-        stands_alone = error.allowed.startswith(("Null value", "Unknown topic config", "conflict"))
-        message = error.allowed if stands_alone else error.kafka_message
-        raise KafkaError(ErrorCode.INVALID_CONFIG, message) from None
+    overrides = checked_overrides(config, new.config)
     partitions = {
         index: first_state(nodes, image.brokers, controller_epoch) for index, nodes in sorted(replicas.items())
     }
     return TopicImage(new.name, draw.topic_id, partitions, overrides)
+
+
+def checked_overrides(config: BrokerConfig, overrides: Mapping[str, str | None]) -> dict[str, str]:
+    """A topic's overrides once they are found to be valid; raises INVALID_CONFIG with Kafka's sentence."""
+    try:
+        return validate_overrides(config, overrides)
+    except ConfigError as error:
+        stands_alone = error.allowed.startswith(("Null value", "Unknown topic config", "conflict"))
+        message = error.allowed if stands_alone else error.kafka_message
+        raise KafkaError(ErrorCode.INVALID_CONFIG, message) from None
 
 
 def first_state(replicas: tuple[int, ...], live: Collection[int], controller_epoch: int) -> PartitionState:

@@ -187,6 +187,9 @@ class ReplicaManager:
         for tp, replica in self._replicas.items():
             if tp.topic == topic:
                 replica.log.config = config
+                replica.flush_at_ms = 0
+                if replica.log.recovery_point < replica.log.log_end_offset:
+                    self._flusher.appended(replica)
 
     # ---- partitions ------------------------------------------------------------------------------------------------
 
