@@ -12,6 +12,7 @@ from wire_talk import Talk, conversation
 
 from pykbroker.protocol.connection import decode_response
 from pykbroker.protocol.message import ZERO_UUID
+from pykbroker.protocol.messages.alter_configs import AlterConfigsRequest
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.create_partitions import CreatePartitionsRequest
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
@@ -19,6 +20,7 @@ from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
 from pykbroker.protocol.messages.describe_cluster import DescribeClusterRequest
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
 from pykbroker.protocol.messages.describe_topic_partitions import DescribeTopicPartitionsRequest
+from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 
 UNKNOWN_ID = UUID(int=7 << 64 | 7)
@@ -240,6 +242,92 @@ def describe_configs(talk: Talk) -> None:
     say("unknown broker", 4, "99", broker_keys)
     say("broker without number", 4, "one", broker_keys)
     say("unknown type", 77, "x", None)
+
+
+def await_overrides(talk: Talk, **wanted: str) -> None:
+    """Note a topic's own configs, once they are those wanted: Apache Kafka answers before its brokers know."""
+    resource = DescribeConfigsRequest.Resource(resource_type=2, resource_name=talk.name, configuration_keys=None)
+    expected = {key.replace("_", "."): value for key, value in wanted.items()}
+    found: dict[str, str] = {}
+    for _ in range(100):
+        (result,) = talk.ask(DescribeConfigsRequest(resources=[resource]), 4).results
+        found = {config.name: config.value for config in result.configs if config.config_source == 1}
+        if found == expected:
+            break
+        time.sleep(0.02)
+    talk.said[f"overrides after {list(talk.said)[-1]}"] = str(sorted(found.items()))
+
+
+@conversation(0, 2)
+def alter_configs(talk: Talk) -> None:
+    talk.topic(cleanup_policy="compact")
+
+    def say(label: str, configs: dict[str, str | None], *, name: str = talk.name, **options: bool) -> None:
+        entries = [AlterConfigsRequest.Resource.Config(name=key, value=value) for key, value in configs.items()]
+        resource = AlterConfigsRequest.Resource(resource_type=2, resource_name=name, configs=entries)
+        talk.say(label, AlterConfigsRequest(resources=[resource], **options))
+
+    say("replace", {"retention.ms": "1000", "flush.ms": "5"})
+    await_overrides(talk, retention_ms="1000", flush_ms="5")
+    say("validate only", {"retention.ms": "2000"}, validate_only=True)
+    say("bad value", {"retention.ms": "soon"})
+    say("out of range", {"segment.bytes": "1"})
+    say("unknown key", {"no.such.key": "1"})
+    say("null", {"retention.ms": None, "flush.ms": None})
+    say("unknown topic", {"retention.ms": "1"}, name=f"{talk.name}-unknown")
+    say("unknown topic, unknown key", {"no.such.key": "1"}, name=f"{talk.name}-unknown")
+    say("bad topic name", {"retention.ms": "1"}, name="bad name!")
+    say("empty topic name", {"retention.ms": "1"}, name="")
+    twice = [AlterConfigsRequest.Resource.Config(name="retention.ms", value=value) for value in "12"]
+    resource = AlterConfigsRequest.Resource(resource_type=2, resource_name=talk.name, configs=twice)
+    talk.say("a key twice", AlterConfigsRequest(resources=[resource]))
+    say("nothing", {})
+    await_overrides(talk)
+
+
+@conversation(0, 1)
+def incremental_alter_configs(talk: Talk) -> None:
+    talk.topic()
+    set_, delete, append, subtract = range(4)
+
+    def resource(*configs: tuple[str, int, str | None], kind: int = 2, name: str = talk.name) -> Any:
+        config = IncrementalAlterConfigsRequest.Resource.Config
+        entries = [config(name=key, config_operation=operation, value=value) for key, operation, value in configs]
+        return IncrementalAlterConfigsRequest.Resource(resource_type=kind, resource_name=name, configs=entries)
+
+    def say(label: str, *resources: Any, validate_only: bool = False) -> None:
+        answer = talk.ask(IncrementalAlterConfigsRequest(resources=list(resources), validate_only=validate_only))
+        answer.responses.sort(key=lambda entry: (entry.resource_type, entry.resource_name))
+        talk.note(label, answer)
+
+    say("set", resource(("retention.ms", set_, "1000"), ("cleanup.policy", append, "compact")))
+    await_overrides(talk, retention_ms="1000", cleanup_policy="delete,compact")
+    say("validate only", resource(("retention.ms", set_, "2000")), validate_only=True)
+    say("append what is there", resource(("cleanup.policy", append, "compact")))
+    say("subtract", resource(("cleanup.policy", subtract, "delete")))
+    await_overrides(talk, retention_ms="1000", cleanup_policy="compact")
+    say("subtract the last", resource(("cleanup.policy", subtract, "compact")))
+    await_overrides(talk, retention_ms="1000", cleanup_policy="")
+    say("delete", resource(("cleanup.policy", delete, None), ("retention.ms", delete, "")))
+    await_overrides(talk)
+    say("delete what isn't set", resource(("flush.ms", delete, None), ("no.such.key", delete, None)))
+    say("bad value", resource(("compression.type", set_, "rar")))
+    say("bad value in a list", resource(("cleanup.policy", append, "shred")))
+    say("unknown key", resource(("no.such.key", set_, "1")))
+    say("append to a number", resource(("retention.ms", append, "1")))
+    say("subtract from an unknown key", resource(("no.such.key", subtract, "1")))
+    say("null", resource(("cleanup.policy", append, None), ("retention.ms", set_, None)))
+    say("a key twice", resource(("retention.ms", set_, "1"), ("retention.ms", delete, None)))
+    say("conflict", resource(("min.compaction.lag.ms", set_, "10"), ("max.compaction.lag.ms", set_, "5")))
+    say("unknown operation", resource(("retention.ms", 9, "1")))
+    say("a topic twice", resource(("flush.ms", set_, "1")), resource(), resource(name=f"{talk.name}-unknown"))
+    say("bad topic name", resource(("flush.ms", set_, "1"), name="bad name!"))
+    say("empty topic name", resource(("flush.ms", set_, "1"), name=""))
+    say("unknown type", resource(kind=77), resource(("flush.ms", set_, "7")))
+    await_overrides(talk, flush_ms="7")
+    say("broker", resource(kind=4, name="1"))
+    say("unknown broker", resource(kind=4, name="99"))
+    say("none")
 
 
 @conversation(0, 2)
