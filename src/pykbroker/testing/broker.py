@@ -16,6 +16,7 @@ import trio
 
 from pykbroker.broker import Broker, Ready, StartupError, first_startup_error
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.listeners import endpoint_text
 
 STOP_SECONDS = 30.0
 
@@ -32,7 +33,40 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class KafkaBroker:
+class _Reachable:
+    """Where a broker is, once it runs."""
+
+    _ready: Ready | None = None
+
+    @property
+    def ready(self) -> Ready:
+        """Host, port, node id, cluster id and data folder of the running broker."""
+        if self._ready is None:
+            raise StartupError("the broker has not been started")
+        return self._ready
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self.ready.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.ready.port
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`HOST:PORT`, as clients take it."""
+        return endpoint_text(self.host, self.port)
+
+    @property
+    def data_dir(self) -> str:
+        """The folder with its data."""
+        return self.ready.data_dir
+
+
+class KafkaBroker(_Reachable):
     """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
 
     `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one; `config` holds
@@ -45,7 +79,6 @@ class KafkaBroker:
         self._config = _config(data_dir, port, config)
         self._ephemeral = data_dir is None
         self._thread: threading.Thread | None = None
-        self._ready: Ready | None = None
         self._failure: BaseException | None = None
         self._stop: Callable[[], None] = lambda: None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -118,55 +151,13 @@ class KafkaBroker:
     ) -> None:
         self.stop()
 
-    @property
-    def ready(self) -> Ready:
-        """Host, port, node id and cluster id of the running broker."""
-        if self._ready is None:
-            raise StartupError("the broker has not been started")
-        return self._ready
 
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return self.ready.host
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self.ready.port
-
-    @property
-    def bootstrap_servers(self) -> str:
-        """`HOST:PORT`, as clients take it."""
-        return f"{self.host}:{self.port}"
-
-    @property
-    def data_dir(self) -> str:
-        """The folder with its data."""
-        return self.ready.data_dir
-
-
-class AsyncKafkaBroker:
+class AsyncKafkaBroker(_Reachable):
     """A broker in the caller's own trio loop, as `open_kafka_broker` yields it."""
 
     def __init__(self, broker: Broker, ready: Ready) -> None:
         self.broker = broker
-        self.ready = ready
-
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return self.ready.host
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self.ready.port
-
-    @property
-    def bootstrap_servers(self) -> str:
-        """`HOST:PORT`, as clients take it."""
-        return f"{self.host}:{self.port}"
+        self._ready = ready
 
 
 @asynccontextmanager
