@@ -20,13 +20,14 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that can be installed
 	$(BIN)/python -m pytest tests/compat $(ARGS)
 
-bench: $(VENV)/dev.stamp  ## librdkafka against the broker, beside its in-process mock cluster
+bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.storage $(filter --quick,$(ARGS))
 
 bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
 	$(BIN)/python -m benchmarks.codec $(ARGS)
 
-bench-storage: $(VENV)/dev.stamp  ## the log beside plain writes, recovery, compaction, 10,000 partitions; ARGS=--quick
+bench-storage: $(VENV)/dev.stamp  ## the log alone: plain writes, recovery, compaction, 10,000 partitions; ARGS=--quick
 	$(BIN)/python -m benchmarks.storage $(ARGS)
 
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
