@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """How long requests in hand may take when the broker stops."""
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 class BrokerError(Exception):
@@ -296,13 +299,10 @@ def _reachable(config: BrokerConfig) -> str:
     return config.broker_listeners[0].host or "localhost"
 
 
-def first_startup_error(error: BaseExceptionGroup[StartupError]) -> StartupError:
+def first_error(error: BaseExceptionGroup[E]) -> E:
     """The first of a group, for callers who start a broker in a nursery: it is one line for a person."""
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, StartupError)
-    return found
+    found = error.exceptions[0]
+    return first_error(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 async def serve(

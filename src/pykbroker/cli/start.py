@@ -115,7 +115,7 @@ def _run(config: BrokerConfig, ephemeral: bool) -> int:
         failed, others = group.split(broker.BrokerError)
         if failed is None or others is not None:
             raise
-        return _fail(_first(failed), CANNOT_RUN)
+        return _fail(broker.first_error(failed), CANNOT_RUN)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -127,12 +127,6 @@ def announce(host: str, port: int, node_id: int, cluster_id: str) -> None:
         print(f"ready {endpoint_text(host, port)} node={node_id} cluster={cluster_id}", flush=True)
     except BrokenPipeError:
         pass
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _fail(error: BaseException, status: int) -> int:

@@ -119,6 +119,12 @@ def _refuse_shared_ports(texts: Sequence[str], listeners: Sequence[Listener]) ->
         hosts.append(listener.host)
 
 
+def unmapped(host: str) -> str:
+    """An IPv4 address as it is written, where a socket for both families shows it as IPv6 (`::ffff:10.0.0.1`)."""
+    plain = host.removeprefix("::ffff:")
+    return plain if "." in plain else host
+
+
 def endpoint_text(host: str, port: int) -> str:
     """`host:port`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pykbroker.config.keys import split
+from pykbroker.config.listeners import unmapped
 from pykbroker.network.connection import Connection
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.network.listener import accept, bind
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pykbroker.config.listeners import Listener
 
 log = logging.getLogger(__name__)
-
-IPV4_MAPPED = "::ffff:"
 
 
 class SocketServer:
@@ -155,5 +154,5 @@ def _limits_per_ip(overrides: str) -> dict[str, int]:
 
 
 def _address(address: tuple[str, int]) -> tuple[str, int]:
-    """Host and port as a client would write them: an IPv4 client of a dual-stack socket isn't shown as IPv6."""
-    return address[0].removeprefix(IPV4_MAPPED), address[1]
+    """Host and port as a client would write them."""
+    return unmapped(address[0]), address[1]

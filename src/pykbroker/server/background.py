@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.replica_manager import ReplicaManager
@@ -37,7 +36,6 @@ class Jobs:
         self._replicas = replicas
         self._disk = disk
         self._clock = clock
-        self._checkpointed: dict[TopicPartition, int] = {}
         self._deletions = trio.Event()
         self.cleaner = LogCleaner(
             logs,
@@ -109,10 +107,7 @@ class Jobs:
         await self._disk.run(self._logs.checkpoint_log_starts)
 
     async def _checkpoint_high_watermarks(self) -> None:
-        current = self._replicas.high_watermarks()
-        if current != self._checkpointed:
-            await self._disk.run(self._logs.checkpoint_high_watermarks, current)
-            self._checkpointed = current
+        await self._disk.run(self._logs.checkpoint_high_watermarks, self._replicas.high_watermarks())
 
 
 async def _every(seconds: float, job: Callable[[], Awaitable[None]], first: float | None = None) -> None:

@@ -13,13 +13,12 @@ from uuid import UUID
 from pykbroker.cluster.image import INTERNAL_TOPICS, BrokerImage, ClusterImage, PartitionState, TopicImage
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
+from pykbroker.config.listeners import unmapped
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext
 
 log = logging.getLogger(__name__)
-
-_MAPPED = "::ffff:"
 
 
 class BrokerAddress(NamedTuple):
@@ -105,9 +104,7 @@ class MetadataCache:
 
         An IPv4 client of a socket for both families is told the IPv4 address.
         """
-        host, port = context.local_address
-        if host.startswith(_MAPPED) and "." in host:
-            host = host[len(_MAPPED) :]
+        host, port = unmapped(context.local_address[0]), context.local_address[1]
         advertised = self._advertised.get(context.listener)
         if advertised is not None:
             return advertised.host or host, advertised.port or port

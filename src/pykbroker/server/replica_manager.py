@@ -25,6 +25,7 @@ from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.storage.log import AppendInfo, AppendOrigin, UnifiedLog
 from pykbroker.storage.log_manager import LogManager
+from pykbroker.storage.log_validator import LATEST_PRODUCE
 
 log = logging.getLogger(__name__)
 
@@ -251,20 +252,15 @@ class ReplicaManager:
         if leader_epoch is not None and replica.partition.leader_epoch != leader_epoch:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         replica.partition.check_min_insync(replica.log.config.min_insync_replicas)
-        return self._append(replica, memoryview(bytearray(batch)), AppendOrigin.COORDINATOR, None)
+        return self._append(replica, memoryview(bytearray(batch)), AppendOrigin.COORDINATOR, LATEST_PRODUCE)
 
-    def _append(
-        self, replica: Replica, records: memoryview, origin: AppendOrigin, request_version: int | None
-    ) -> AppendInfo:
+    def _append(self, replica: Replica, records: memoryview, origin: AppendOrigin, request_version: int) -> AppendInfo:
         partition, target = replica.partition, replica.log
         now_ms = self._clock.now_ms()
         try:
-            if request_version is None:
-                info = target.append_as_leader(records, partition.leader_epoch, now_ms, origin=origin)
-            else:
-                info = target.append_as_leader(
-                    records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
-                )
+            info = target.append_as_leader(
+                records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
+            )
         except KafkaError as error:
             if self._logs.failed:
                 self.take_failures()

@@ -29,7 +29,6 @@ class CleanCounts:
 
     bytes_read: int = 0
     bytes_written: int = 0
-    batches_read: int = 0
     keys: int = 0
     segments_before: int = 0
     segments_after: int = 0
@@ -75,7 +74,6 @@ class CleaningRound:
             batch.check_crc()
             end = place + batch.size
             unreported += batch.size
-            counts.batches_read += 1
             if unreported >= self._buffer_size:
                 counts.bytes_read += unreported
                 self._check(unreported)

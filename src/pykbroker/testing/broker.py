@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import trio
 
-from pykbroker.broker import Broker, Ready, StartupError, first_startup_error
+from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
 
@@ -177,4 +177,4 @@ async def open_kafka_broker(
             finally:
                 broker.stop()
     except* StartupError as failed:
-        raise first_startup_error(failed) from None
+        raise first_error(failed) from None

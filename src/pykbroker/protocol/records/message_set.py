@@ -12,7 +12,6 @@ from zlib import crc32
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.batch import (
     LOG_APPEND_TIME_BIT,
-    MAGIC_AT,
     Buffer,
     CorruptBatch,
     RecordBatch,
@@ -140,11 +139,6 @@ def build_message_set(records: Sequence[Record], magic: int, codec: int = 0, att
     timestamp = max((record.timestamp for record in records), default=NO_TIMESTAMP)
     value = compress(codec, inner, legacy_lz4=magic == 0)
     return encode_message(magic, records[-1].offset, timestamp, None, value, attributes | codec)
-
-
-def holds_legacy(records: Buffer) -> bool:
-    """Whether the first entry is of magic 0 or 1; a set mixes formats never."""
-    return len(records) > MAGIC_AT and records[MAGIC_AT] < 2
 
 
 def check_complete(records: Buffer) -> list[RecordBatch]:
