@@ -31,9 +31,9 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.background import Jobs
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.controller_runtime import ControllerRuntime
-from pykbroker.server.coordinator_runtime import GroupCoordinator
 from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.fetch_sessions import FetchSessions
+from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory

@@ -18,7 +18,7 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest
 from pykbroker.protocol.messages.leave_group import LeaveGroupRequest
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
-from pykbroker.server.coordinator_runtime import GroupCoordinator
+from pykbroker.server.group_coordinator import GroupCoordinator
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.offset_commit import OffsetCommitRequest
 from pykbroker.protocol.messages.offset_fetch import OffsetFetchRequest
-from pykbroker.server.coordinator_runtime import GroupCoordinator
+from pykbroker.server.group_coordinator import GroupCoordinator
 
 STRANGER = UUID(int=77)
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
@@ -19,13 +20,9 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.coordinator_runtime import (
-    GROUP_METADATA_TOPIC,
-    CoordinatorRuntime,
-    GroupCoordinator,
-    client_error,
-)
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, client_error
 from pykbroker.server.disk import InlineDisk
+from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.purgatory import Purgatory
 
 TP = TopicPartition("t", 0)

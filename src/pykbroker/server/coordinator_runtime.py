@@ -7,31 +7,17 @@ again), and when time is asked. It never looks into a group.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
-from uuid import uuid4
 
 import trio
 
-from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.group.member import GroupConfig, Joiner
-from pykbroker.coordinator.group.offsets import OffsetToCommit
-from pykbroker.coordinator.group.records import CommittedOffset
-from pykbroker.coordinator.group.shard import GroupShard, Leaving
-from pykbroker.coordinator.partitioning import partition_of
 from pykbroker.coordinator.result import NEVER, Now, Parked, Record, Result, Shard
 from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
-from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
-from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
-from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
-from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
-from pykbroker.protocol.messages.list_groups import ListGroupsResponse
-from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
-from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.storage.log import UnifiedLog
 
@@ -40,7 +26,6 @@ log = logging.getLogger(__name__)
 A = TypeVar("A")
 S = TypeVar("S", bound=Shard)
 
-GROUP_METADATA_TOPIC = "__consumer_offsets"
 LOAD_SLICE_BYTES = 1 << 20
 LOAD_RECORDS_PER_TURN = 64
 """Records replayed before other tasks have their turn: about two milliseconds' worth."""
@@ -61,7 +46,7 @@ class _Wait:
         """For one that the shard can't answer any more."""
 
 
-class _Hosted(Generic[S]):
+class Hosted(Generic[S]):
     """A shard in one leader epoch of its partition."""
 
     __slots__ = ("committed", "epoch", "loaded", "shard", "tp", "unloaded", "waits", "written")
@@ -114,7 +99,7 @@ class CoordinatorRuntime(Generic[S]):
         self._replicas = replica_manager
         self._disk = disk
         self._commit_timeout = commit_timeout
-        self._hosted: dict[int, _Hosted[S]] = {}
+        self._hosted: dict[int, Hosted[S]] = {}
         self._nursery: trio.Nursery | None = None
         self._alarm: trio.CancelScope | None = None
         self._next_deadline = NEVER
@@ -156,7 +141,7 @@ class CoordinatorRuntime(Generic[S]):
             self._unload(current, ErrorCode.NOT_COORDINATOR)
 
     def _host(self, partition: int, epoch: int) -> None:
-        hosted = _Hosted(TopicPartition(self.topic, partition), epoch, self._new_shard())
+        hosted = Hosted(TopicPartition(self.topic, partition), epoch, self._new_shard())
         self._hosted[partition] = hosted
         replica_log = self._replicas.log(hosted.tp)
         if replica_log is not None and replica_log.log_start_offset == replica_log.log_end_offset:
@@ -165,7 +150,7 @@ class CoordinatorRuntime(Generic[S]):
         elif self._nursery is not None:
             self._nursery.start_soon(self._load, hosted)
 
-    def _unload(self, hosted: _Hosted[S], code: ErrorCode) -> None:
+    def _unload(self, hosted: Hosted[S], code: ErrorCode) -> None:
         hosted.unloaded = True
         if self._hosted.get(hosted.tp.partition) is hosted:
             del self._hosted[hosted.tp.partition]
@@ -175,7 +160,7 @@ class CoordinatorRuntime(Generic[S]):
         finally:
             hosted.abort(code)
 
-    def _failed(self, hosted: _Hosted[S], code: ErrorCode) -> None:
+    def _failed(self, hosted: Hosted[S], code: ErrorCode) -> None:
         """What the shard holds in memory isn't in its log: it is loaded again."""
         if not hosted.unloaded:
             try:
@@ -185,7 +170,7 @@ class CoordinatorRuntime(Generic[S]):
 
     # ---- load ------------------------------------------------------------------------------------------------------
 
-    async def _load(self, hosted: _Hosted[S]) -> None:
+    async def _load(self, hosted: Hosted[S]) -> None:
         while not hosted.unloaded and not hosted.loaded.is_set():
             try:
                 await self._replay_log(hosted)
@@ -198,7 +183,7 @@ class CoordinatorRuntime(Generic[S]):
                 hosted.loaded.set()
                 self._apply_detached(hosted, lambda shard, now: shard.loaded(now))
 
-    async def _replay_log(self, hosted: _Hosted[S]) -> None:
+    async def _replay_log(self, hosted: Hosted[S]) -> None:
         replica_log = self._replicas.log(hosted.tp)
         if replica_log is None:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -222,7 +207,7 @@ class CoordinatorRuntime(Generic[S]):
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
-    def find(self, partition: int) -> _Hosted[S]:
+    def find(self, partition: int) -> Hosted[S]:
         """The shard of a partition. Raises NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS."""
         hosted = self._hosted.get(partition)
         if hosted is None or self._nursery is None:
@@ -231,7 +216,7 @@ class CoordinatorRuntime(Generic[S]):
             raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return hosted
 
-    def hosted(self, *, loading: bool = False) -> list[_Hosted[S]]:
+    def hosted(self, *, loading: bool = False) -> list[Hosted[S]]:
         """All shards. Raises COORDINATOR_LOAD_IN_PROGRESS while one is loading, unless those are wanted too."""
         for hosted in self._hosted.values():
             if not hosted.loaded.is_set() and not loading:
@@ -249,7 +234,7 @@ class CoordinatorRuntime(Generic[S]):
 
     async def ask(
         self,
-        hosted: _Hosted[S],
+        hosted: Hosted[S],
         decide: Callable[[S, Now], Result[A]],
         *,
         offsets: bool = False,
@@ -275,13 +260,13 @@ class CoordinatorRuntime(Generic[S]):
             await self._committed(hosted, hosted.written, offsets=offsets)
         return answer
 
-    def ask_now(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[A]]) -> A:
+    def ask_now(self, hosted: Hosted[S], decide: Callable[[S, Now], Result[A]]) -> A:
         """As `ask`, for what neither writes nor waits nor shows anything that could be taken back."""
         answer = self._decide(hosted, decide).answer
         assert not isinstance(answer, Parked)
         return answer
 
-    def _decide(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[A]]) -> Result[A]:
+    def _decide(self, hosted: Hosted[S], decide: Callable[[S, Now], Result[A]]) -> Result[A]:
         try:
             result = decide(hosted.shard, self._now())
         except KafkaError:
@@ -292,7 +277,7 @@ class CoordinatorRuntime(Generic[S]):
         self._watch(hosted)
         return result
 
-    def _append(self, hosted: _Hosted[S], result: Result[Any], *, offsets: bool = False) -> None:
+    def _append(self, hosted: Hosted[S], result: Result[Any], *, offsets: bool = False) -> None:
         """Appends the decision's records as one batch, and then takes them for the truth."""
         if not result.records:
             return
@@ -310,7 +295,7 @@ class CoordinatorRuntime(Generic[S]):
         for record in result.records:
             _replay(hosted, record, info.last_offset)
 
-    async def _committed(self, hosted: _Hosted[S], offset: int, *, offsets: bool = False) -> None:
+    async def _committed(self, hosted: Hosted[S], offset: int, *, offsets: bool = False) -> None:
         """Waits until everything below the offset is committed."""
         try:
             await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout)
@@ -318,7 +303,7 @@ class CoordinatorRuntime(Generic[S]):
             raise KafkaError(client_error(error.code, offsets=offsets), error.message) from error
         hosted.committed = max(hosted.committed, offset)
 
-    async def _answer(self, hosted: _Hosted[S], parked: Parked, wait: _Wait) -> Any:
+    async def _answer(self, hosted: Hosted[S], parked: Parked, wait: _Wait) -> Any:
         try:
             await wait.answered.wait()
         finally:
@@ -330,7 +315,7 @@ class CoordinatorRuntime(Generic[S]):
 
     # ---- what no request waits for ---------------------------------------------------------------------------------
 
-    def _apply_detached(self, hosted: _Hosted[S], decide: Callable[[S, Now], Result[None]]) -> None:
+    def _apply_detached(self, hosted: Hosted[S], decide: Callable[[S, Now], Result[None]]) -> None:
         """Carries a decision out that nobody asked for: time, a client that is gone, the end of a load."""
         try:
             result = self._decide(hosted, decide)
@@ -345,13 +330,13 @@ class CoordinatorRuntime(Generic[S]):
         elif result.released:
             self._later(hosted, result.released)
 
-    def _later(self, hosted: _Hosted[S], released: Mapping[Parked, Any]) -> None:
+    def _later(self, hosted: Hosted[S], released: Mapping[Parked, Any]) -> None:
         if self._nursery is None:
             hosted.deliver(released, ErrorCode.NOT_COORDINATOR)
         else:
             self._nursery.start_soon(self._deliver_committed, hosted, released, hosted.written)
 
-    async def _deliver_committed(self, hosted: _Hosted[S], released: Mapping[Parked, Any], offset: int) -> None:
+    async def _deliver_committed(self, hosted: Hosted[S], released: Mapping[Parked, Any], offset: int) -> None:
         try:
             await self._committed(hosted, offset)
         except KafkaError as error:
@@ -371,7 +356,7 @@ class CoordinatorRuntime(Generic[S]):
                 if hosted.loaded.is_set() and hosted.shard.deadline <= now.monotonic:
                     self._apply_detached(hosted, lambda shard, now: shard.expire(now))
 
-    def _watch(self, hosted: _Hosted[S]) -> None:
+    def _watch(self, hosted: Hosted[S]) -> None:
         deadline = hosted.shard.deadline
         if deadline < self._next_deadline and self._alarm is not None:
             self._next_deadline = deadline
@@ -389,7 +374,7 @@ def _read_slice(replica_log: UnifiedLog, offset: int, end: int) -> bytes:
     return b"" if records is None else records.read()
 
 
-def _replay(hosted: _Hosted[S], record: Record, offset: int) -> None:
+def _replay(hosted: Hosted[S], record: Record, offset: int) -> None:
     """A record that can't be read is passed over: better one group lost than fifty."""
     try:
         hosted.shard.replay(record)
@@ -419,145 +404,3 @@ def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
     if code is ErrorCode.REQUEST_TIMED_OUT and not offsets:
         return ErrorCode.REBALANCE_IN_PROGRESS
     return code
-
-
-class GroupCoordinator:
-    """The groups of this broker, as handlers ask for them. Every method raises KafkaError with Kafka's answer."""
-
-    def __init__(
-        self,
-        *,
-        config: BrokerConfig,
-        clock: Clock,
-        replica_manager: ReplicaManager,
-        metadata: MetadataCache,
-        disk: Disk,
-    ) -> None:
-        self._config = config
-        self._metadata = metadata
-        group_config = GroupConfig(
-            group_min_session_timeout_ms=config.group_min_session_timeout_ms,
-            group_max_session_timeout_ms=config.group_max_session_timeout_ms,
-            group_initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
-            group_max_size=config.group_max_size,
-            offset_metadata_max_bytes=config.offset_metadata_max_bytes,
-        )
-        self._runtime = CoordinatorRuntime(
-            GROUP_METADATA_TOPIC,
-            lambda: GroupShard(group_config),
-            clock=clock,
-            replica_manager=replica_manager,
-            disk=disk,
-            commit_timeout=config.offsets_commit_timeout_ms / 1000,
-        )
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until cancelled; started once timers run and loads are under way."""
-        await self._runtime.run(task_status)
-
-    def close(self) -> None:
-        """Answers all that wait; the broker stops."""
-        self._runtime.close()
-
-    def partition_for(self, group_id: str) -> TopicPartition:
-        """Where a group's records are. The topic's own number of partitions counts, once it is there."""
-        topic = self._metadata.topic(GROUP_METADATA_TOPIC)
-        count = len(topic.partitions) if topic is not None else self._config.offsets_topic_num_partitions
-        return TopicPartition(GROUP_METADATA_TOPIC, partition_of(group_id, count))
-
-    async def wait_loaded(self, group_id: str) -> bool:
-        """Waits until the group's shard answers here; False if it doesn't in `offsets.commit.timeout.ms`."""
-        return await self._runtime.wait_loaded(self.partition_for(group_id).partition)
-
-    async def join(
-        self, request: JoinGroupRequest, *, client_id: str, client_host: str, version: int
-    ) -> JoinGroupResponse:
-        """JoinGroup; may take as long as the rebalance."""
-        joiner = Joiner(client_id, client_host, str(uuid4()), version >= 4, version >= 9)
-        hosted = self._find(request.group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.join(request, joiner, now))
-
-    async def sync(self, request: SyncGroupRequest) -> SyncGroupResponse:
-        """SyncGroup; waits for the leader's. While the group is being loaded its members are told to rejoin."""
-        try:
-            hosted = self._find(request.group_id)
-        except KafkaError as error:
-            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-                raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS) from error
-            raise
-        return await self._runtime.ask(hosted, lambda shard, now: shard.sync(request, now))
-
-    def heartbeat(self, request: HeartbeatRequest) -> HeartbeatResponse:
-        """Heartbeat. While the group is being loaded all is well: sessions begin after it."""
-        try:
-            hosted = self._find(request.group_id)
-        except KafkaError as error:
-            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-                return HeartbeatResponse()
-            raise
-        return self._runtime.ask_now(hosted, lambda shard, now: shard.heartbeat(request, now))
-
-    async def leave(self, group_id: str, leaving: Sequence[Leaving]) -> LeaveGroupResponse:
-        """LeaveGroup of any number of members."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.leave(group_id, leaving, now))
-
-    async def commit(
-        self, group_id: str, member: tuple[str, str | None, int], offsets: Mapping[TopicPartition, OffsetToCommit]
-    ) -> dict[TopicPartition, ErrorCode]:
-        """OffsetCommit by a member: its id, group instance id and generation (-1 for none)."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(
-            hosted, lambda shard, now: shard.commit(group_id, member, offsets, now), offsets=True
-        )
-
-    async def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
-    ) -> dict[TopicPartition, CommittedOffset | None]:
-        """OffsetFetch of these partitions; None asks for all that have an offset."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.fetch(group_id, partitions), offsets=True)
-
-    async def delete_offsets(
-        self, group_id: str, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, ErrorCode]:
-        """OffsetDelete."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(
-            hosted, lambda shard, now: shard.delete_offsets(group_id, partitions), offsets=True
-        )
-
-    async def topics_deleted(self, topics: Collection[str]) -> None:
-        """Topics are gone: so are their offsets, in every group whose coordinator is here."""
-        for hosted in self._runtime.hosted(loading=True):
-            try:
-                if not await self._runtime.wait_loaded(hosted.tp.partition):
-                    raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
-                await self._runtime.ask(
-                    self._runtime.find(hosted.tp.partition),
-                    lambda shard, now: shard.delete_topics(topics),
-                    offsets=True,
-                )
-            except KafkaError as error:
-                log.warning("can't remove the offsets of deleted topics from %s: %s", hosted.tp, error)
-
-    async def describe(self, group_id: str) -> DescribeGroupsResponse.Group | None:
-        """DescribeGroups of one group; None where there is none."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.describe(group_id))
-
-    async def list_groups(self, states: Collection[str], types: Collection[str]) -> list[ListGroupsResponse.Group]:
-        """ListGroups of those groups whose coordinator is here."""
-        groups: list[ListGroupsResponse.Group] = []
-        for hosted in self._runtime.hosted():
-            listed = await self._runtime.ask(hosted, lambda shard, now: shard.list_groups(states, types))
-            groups.extend(listed)
-        return groups
-
-    async def delete(self, group_id: str) -> ErrorCode:
-        """DeleteGroups of one group."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.delete(group_id))
-
-    def _find(self, group_id: str) -> _Hosted[GroupShard]:
-        return self._runtime.find(self.partition_for(group_id).partition)

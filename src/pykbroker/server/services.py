@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
     from pykbroker.server.clock import Clock
     from pykbroker.server.controller_runtime import ControllerRuntime
-    from pykbroker.server.coordinator_runtime import GroupCoordinator
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
+    from pykbroker.server.group_coordinator import GroupCoordinator
     from pykbroker.server.metadata_cache import MetadataCache
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
