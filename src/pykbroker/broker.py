@@ -22,6 +22,7 @@ import trio
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
@@ -30,8 +31,10 @@ from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.background import Jobs
 from pykbroker.server.clock import Clock, SystemClock
+from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.disk import Disk, ThreadedDisk
+from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
@@ -83,7 +86,7 @@ class Broker:
         clock: Clock | None = None,
         disk: Disk | None = None,
     ) -> None:
-        self.config = config
+        self.config = LiveConfig(config)
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
         self._disk = disk or ThreadedDisk(config.background_threads)
@@ -148,6 +151,7 @@ class Broker:
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
+        storage.configs.start(replicas)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
@@ -160,6 +164,7 @@ class Broker:
             metadata=storage.metadata,
             replica_manager=replicas,
             controller=storage.controller,
+            configs=storage.configs,
             group_coordinator=groups,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),
@@ -170,6 +175,7 @@ class Broker:
             async with trio.open_nursery() as coordinators:
                 await coordinators.start(groups.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
+                coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
                     ready = Ready(
@@ -218,6 +224,8 @@ class _Storage:
             path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
             self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.configs = DynamicConfigManager(self._config, EntityConfigs(self.store, self._clock), self.metadata)
+            await self.configs.load()
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)

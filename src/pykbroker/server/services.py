@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
     from pykbroker.server.clock import Clock
+    from pykbroker.server.config_manager import DynamicConfigManager
     from pykbroker.server.controller_runtime import ControllerRuntime
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
@@ -32,6 +33,7 @@ class Services:
     metadata: MetadataCache
     replica_manager: ReplicaManager
     controller: ControllerRuntime
+    configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
