@@ -12,6 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 NO_LEADER = -1
+NO_EPOCH = -1
 
 GROUP_METADATA_TOPIC = "__consumer_offsets"
 TRANSACTION_STATE_TOPIC = "__transaction_state"
@@ -63,7 +64,7 @@ class BrokerImage:
     id: int
     endpoints: Mapping[str, Endpoint]
     rack: str | None = None
-    epoch: int = -1
+    epoch: int = NO_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
