@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from uuid import UUID
 
+from pykbroker.cluster.features import FinalizedFeatures
+
 NO_LEADER = -1
 NO_EPOCH = -1
 
@@ -76,6 +78,7 @@ class ClusterImage:
     brokers: Mapping[int, BrokerImage] = field(default_factory=dict)
     topics: Mapping[str, TopicImage] = field(default_factory=dict)
     topic_names: Mapping[UUID, str] = field(default_factory=dict)
+    features: FinalizedFeatures = field(default_factory=FinalizedFeatures)
 
     def with_topics(self, *topics: TopicImage) -> ClusterImage:
         """With these topics, new or changed."""
