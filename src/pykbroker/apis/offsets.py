@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.coordinator.group.records import CommittedOffset
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -76,9 +77,9 @@ async def offset_commit(request: OffsetCommitRequest, context: RequestContext) -
 async def _commit(
     request: OffsetCommitRequest, offsets: Mapping[TopicPartition, OffsetToCommit], context: RequestContext
 ) -> dict[TopicPartition, ErrorCode]:
-    member = (request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
+    committer = Committer(request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
     try:
-        return await context.services.group_coordinator.commit(request.group_id, member, offsets)
+        return await context.services.group_coordinator.commit(request.group_id, committer, offsets)
     except KafkaError as error:
         code = error.code
         if code is ErrorCode.GROUP_ID_NOT_FOUND and context.api_version < FIRST_WITH_GROUP_ID_NOT_FOUND:
