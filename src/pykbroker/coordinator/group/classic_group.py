@@ -163,18 +163,25 @@ class ClassicGroup:
         self._drop(member_id, ErrorCode.UNKNOWN_MEMBER_ID, now, draft)
         return ErrorCode.NONE
 
-    def check_commit(self, member_id: str, instance_id: str | None, generation: int, now: Now) -> None:
+    def check_commit(
+        self, member_id: str, instance_id: str | None, generation: int, now: Now, *, transactional: bool = False
+    ) -> None:
         """Raises unless an OffsetCommit is allowed now; one of a member keeps its session alive.
 
         A generation of -1 is a consumer that assigns by itself, or an administrator: only while nobody is a member.
+        A transaction's commit may leave out who it is, and is no sign of life.
         """
         if generation < 0 and self.state is EMPTY:
             return
         if generation < 0 and not member_id and instance_id is None:
+            if transactional:
+                return
             raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
         member = self._known(member_id, instance_id)
         if generation != self.generation:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        if transactional:
+            return
         if self.state is COMPLETING:
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
         self._touch(member, now)

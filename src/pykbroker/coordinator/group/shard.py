@@ -120,12 +120,36 @@ class GroupShard:
         answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
         return self._decided(group_id, answer, draft)
 
+    def commit_pending(
+        self,
+        group_id: str,
+        member: tuple[str, str | None, int],
+        offsets: Mapping[TopicPartition, OffsetToCommit],
+        now: Now,
+    ) -> Result[dict[TopicPartition, ErrorCode]]:
+        """TxnOffsetCommit: the records are to be appended as part of the producer's transaction.
+
+        Older clients don't say which member they are; in which state the group is doesn't matter (KIP-447).
+        """
+        draft = Draft()
+        member_id, instance_id, generation = member
+        self._check_group_id(group_id)
+        group = self.groups.get(group_id)
+        if group is not None:
+            group.check_commit(member_id, instance_id, generation, now, transactional=True)
+        elif generation >= 0:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
+        return self._decided(group_id, answer, draft)
+
     def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
+        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
     ) -> Result[dict[TopicPartition, CommittedOffset | None]]:
-        """OffsetFetch of these partitions, or with None of all that the group has committed."""
-        committed = self.offsets.of(group_id)
-        return Result({tp: committed.get(tp) for tp in (committed if partitions is None else partitions)})
+        """OffsetFetch of these partitions, or with None of all that the group has committed.
+
+        With `stable` UNSTABLE stands where an open transaction may change the offset.
+        """
+        return Result(self.offsets.fetch(group_id, partitions, stable=stable))
 
     def delete_offsets(
         self, group_id: str, partitions: Collection[TopicPartition]
@@ -171,7 +195,7 @@ class GroupShard:
             group.delete()
         except KafkaError as error:
             return Result(error.code)
-        self.offsets.delete(group_id, self.offsets.of(group_id), draft)
+        self.offsets.delete_all(group_id, draft)
         draft.records.append(group_record(group_id, None))
         return draft.result(ErrorCode.NONE)
 
@@ -214,6 +238,21 @@ class GroupShard:
         if group is not None:
             self._settle(group)
 
+    def replay_pending(self, record: Record, producer_id: int) -> None:
+        """Takes a record of an open transaction for the truth. Raises MalformedMessage."""
+        entry = read_record(record)
+        if isinstance(entry, OffsetEntry):
+            if entry.committed is not None:
+                self._made(entry.group_id)
+            self.offsets.replay_pending(entry, producer_id)
+
+    def replay_marker(self, producer_id: int, *, committed: bool) -> None:
+        """A producer's transaction is decided, and with it the offsets that it holds back."""
+        for group_id in self.offsets.replay_marker(producer_id, committed=committed):
+            group = self.groups.get(group_id)
+            if group is not None:
+                self._settle(group)
+
     def loaded(self, now: Now) -> Result[None]:
         """Every record is replayed: sessions begin now."""
         draft = Draft()
@@ -246,7 +285,7 @@ class GroupShard:
     def _settle(self, group: ClassicGroup) -> None:
         """Forgets a group of which nothing is left or written; else sees to it that it is called when it is due."""
         group_id = group.group_id
-        if group.is_unwritten and group_id not in self.offsets.groups():
+        if group.is_unwritten and group_id not in self.offsets:
             del self.groups[group_id]
         elif group.deadline < self._scheduled.get(group_id, NEVER):
             self._scheduled[group_id] = group.deadline
