@@ -1,6 +1,7 @@
 """The committed offsets of a shard's groups: what a commit, a deletion and a vanished topic write, what a fetch reads.
 
-Those of a transaction wait, by its producer, for the marker that decides it. Only the replay methods change anything. Whether a member may commit is the group's to say, whether a topic exists the caller's.
+Those of a transaction wait, by its producer, for the marker that decides it. Only the replay methods change anything.
+Whether a member may commit is the group's to say, whether a topic exists the caller's.
 """
 
 from __future__ import annotations
