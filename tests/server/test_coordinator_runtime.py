@@ -87,7 +87,9 @@ class MemoryReplicas:
         self.log(tp).high_watermark = self.log(tp).log_end_offset
         self.purgatory.check(tp)
 
-    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
+    async def wait_for_high_watermark(
+        self, tp: TopicPartition, offset: int, timeout: float, leader_epoch: int | None = None
+    ) -> None:
         if not await self.purgatory.wait_until(lambda: self.log(tp).high_watermark >= offset, [tp], timeout):
             raise KafkaError(E.REQUEST_TIMED_OUT)
 

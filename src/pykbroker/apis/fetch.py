@@ -9,7 +9,7 @@ from pykbroker.cluster.fetch_session import FetchContext, FetchPartition, Partit
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.fetch import FetchRequest, FetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.replica_manager import Replica
+from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.log_segment import LogSegment

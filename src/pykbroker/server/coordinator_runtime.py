@@ -389,7 +389,7 @@ class CoordinatorRuntime(Generic[S]):
     async def _committed(self, hosted: Hosted[S], offset: int, *, offsets: bool = False) -> None:
         """Waits until everything below the offset is committed."""
         try:
-            await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout)
+            await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout, hosted.epoch)
         except KafkaError as error:
             raise KafkaError(self._client_error(error.code, offsets=offsets), error.message) from error
         hosted.committed = max(hosted.committed, offset)
