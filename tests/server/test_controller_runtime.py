@@ -43,7 +43,7 @@ class Notes:
         self.failing: dict[str, ErrorCode] = {}
         self.seen_early: list[str] = []
 
-    async def become_leader(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
+    async def apply_leader_and_isr(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
         await trio.lowlevel.checkpoint()
         answers = {}
         for state in states:
