@@ -38,6 +38,7 @@ from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
@@ -164,6 +165,7 @@ class Broker:
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
         channels = BrokerChannels(config, storage.metadata, self._connector)
+        fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
@@ -186,6 +188,7 @@ class Broker:
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
                 await coordinators.start(groups.run)
+                await coordinators.start(fetchers.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
