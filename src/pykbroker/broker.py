@@ -22,12 +22,14 @@ import trio
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.keys import ConfigError
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
@@ -182,11 +184,14 @@ class Broker:
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),
             channels=channels,
+            authorizer=storage.authorizer,
         )
         async with trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                if storage.authorizer is not None:
+                    await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(fetchers.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
@@ -239,12 +244,13 @@ class _Storage:
                 path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
                 self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.authorizer = authorizer_for(self._config, self.store)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
             self._leave_offline()
-        except (DataDirectoryError, StoreError) as error:
+        except (DataDirectoryError, StoreError, ConfigError) as error:
             self.logs.unlock()
             raise StartupError(str(error)) from error
         except BaseException:

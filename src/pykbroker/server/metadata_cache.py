@@ -93,6 +93,11 @@ class MetadataCache:
         """A topic's effective config; this broker's defaults for a topic that isn't known."""
         return self._log_configs.get(topic, self._defaults)
 
+    @property
+    def verifies_transactions(self) -> bool:
+        """Whether a partition asks the coordinator before a transaction's first records are written (KIP-890)."""
+        return self._config.transaction_partition_verification_enable
+
     def is_internal(self, topic: str) -> bool:
         """Whether a topic is one of Kafka's own, which clients may read but not write."""
         return topic in INTERNAL_TOPICS

@@ -30,6 +30,7 @@ from pykbroker.server.replica import Replica
 from pykbroker.storage.log import AppendInfo, AppendOrigin, UnifiedLog
 from pykbroker.storage.log_manager import LogManager
 from pykbroker.storage.log_validator import LATEST_PRODUCE
+from pykbroker.storage.producer_state import NOT_REQUIRED, Verification
 
 log = logging.getLogger(__name__)
 
@@ -282,18 +283,42 @@ class ReplicaManager:
         *,
         acks: int,
         request_version: int,
+        verification: Verification | None = NOT_REQUIRED,
     ) -> AppendInfo:
         """Appends what a producer sent. Runs inline: the page cache takes it in microseconds.
 
+        `verification`: see `start_verification`.
         Raises KafkaError with the error that the partition's answer carries.
         """
         replica = self.leader(tp)
         if acks == -1:
             replica.partition.check_min_insync()
-        return self._append(replica, records, AppendOrigin.CLIENT, request_version)
+        return self._append(replica, records, AppendOrigin.CLIENT, request_version, verification)
 
-    def append_internal(self, tp: TopicPartition, batch: bytes, leader_epoch: int | None = None) -> AppendInfo:
-        """Appends a coordinator's records (acks=all; see `wait_for_high_watermark`).
+    def start_verification(
+        self, tp: TopicPartition, producer_id: int, epoch: int, sequence: int, *, bumps_epoch: bool
+    ) -> Verification | None:
+        """What the first append to a transaction has to hand in, once its coordinator has been asked (KIP-890).
+
+        None where the transaction is under way here, or NOT_REQUIRED (see `transaction.partition.verification.enable`).
+        Raises KafkaError as `leader` does, and INVALID_PRODUCER_EPOCH.
+        """
+        if not bumps_epoch and not self._metadata.verifies_transactions:
+            return NOT_REQUIRED
+        return self.leader(tp).log.producers.start_verification(
+            producer_id, epoch, sequence, bumps_epoch=bumps_epoch, now_ms=self._clock.now_ms()
+        )
+
+    def append_internal(
+        self,
+        tp: TopicPartition,
+        batch: bytes,
+        leader_epoch: int | None = None,
+        *,
+        verification: Verification | None = NOT_REQUIRED,
+        transaction_version: int = 0,
+    ) -> AppendInfo:
+        """Appends a coordinator's records or a transaction's marker (acks=all; see `wait_for_high_watermark`).
 
         `leader_epoch` is the one in which the coordinator was elected: another one now raises NOT_LEADER_OR_FOLLOWER.
         """
@@ -301,14 +326,31 @@ class ReplicaManager:
         if leader_epoch is not None and replica.partition.leader_epoch != leader_epoch:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         replica.partition.check_min_insync()
-        return self._append(replica, memoryview(bytearray(batch)), AppendOrigin.COORDINATOR, LATEST_PRODUCE)
+        records = memoryview(bytearray(batch))
+        return self._append(
+            replica, records, AppendOrigin.COORDINATOR, LATEST_PRODUCE, verification, transaction_version
+        )
 
-    def _append(self, replica: Replica, records: memoryview, origin: AppendOrigin, request_version: int) -> AppendInfo:
+    def _append(
+        self,
+        replica: Replica,
+        records: memoryview,
+        origin: AppendOrigin,
+        request_version: int,
+        verification: Verification | None,
+        transaction_version: int = 0,
+    ) -> AppendInfo:
         partition, target = replica.partition, replica.log
         now_ms = self._clock.now_ms()
         try:
             info = target.append_as_leader(
-                records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
+                records,
+                partition.leader_epoch,
+                now_ms,
+                origin=origin,
+                request_version=request_version,
+                verification=verification,
+                transaction_version=transaction_version,
             )
         except KafkaError as error:
             if self._logs.failed:

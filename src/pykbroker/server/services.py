@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
+    from pykbroker.server.authorizer import Authorizer
     from pykbroker.server.broker_channel import BrokerChannels
     from pykbroker.server.clock import Clock
     from pykbroker.server.controller_runtime import ControllerRuntime
@@ -37,3 +38,4 @@ class Services:
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
+    authorizer: Authorizer | None = None
