@@ -100,7 +100,7 @@ class Broker:
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
-        self._disk = disk or ThreadedDisk(config.background_threads)
+        self._disk = disk or _threads(self.config)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
         self._lost: str | None = None
@@ -290,6 +290,13 @@ class _Storage:
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
             log.error("%s is not closed cleanly, its logs are checked at the next start: %s", directory, error)
+
+
+def _threads(config: LiveConfig) -> ThreadedDisk:
+    """Threads for the disk, as many as `background.threads` says at the time."""
+    disk = ThreadedDisk(config.background_threads)
+    config.subscribe(lambda changed: disk.resize(config.background_threads))
+    return disk
 
 
 @contextmanager
