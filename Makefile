@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
 
-test: $(VENV)/dev.stamp  ## all tests; ARGS="tests/network -k frames" for some
+test: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## all tests; ARGS="tests/network -k frames" for some
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
@@ -45,6 +45,13 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 
 docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
 	$(BIN)/python -m docs.generate $(ARGS)
+
+# A ZooKeeper for the tests of clusters, where this may install one; they are skipped with the reason elsewhere.
+$(VENV)/zookeeper.stamp: | $(VENV)/bin/python
+	@if [ ! -e /usr/share/zookeeper/bin/zkServer.sh ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends zookeeper; \
+	fi >/dev/null 2>&1 || echo "ZooKeeper could not be installed: its tests are skipped"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .compat build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,8 @@ from pykbroker.cluster.fetch_session import FetchContext, FetchPartition, Partit
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.fetch import FetchRequest, FetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.replica_manager import Replica
+from pykbroker.security.acl import CLUSTER_NAME, Operation, ResourceType
+from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.log_segment import LogSegment
@@ -95,15 +96,24 @@ class _Reading:
         self.keys: list[TopicPartition] = []
         """What to wait on. A partition that nobody knows is no reason to answer early: its client would ask in a
         tight loop."""
+        guarded = context.services.authorizer is not None
         for asked in session:
             tp = self._resolve(asked)
             if tp is None:
                 self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_ID))
+            elif guarded and not self._may_read(tp.topic, context):
+                self._unknown.append((asked, ErrorCode.TOPIC_AUTHORIZATION_FAILED))
             elif self._replicas.find(tp) is None and self._services.metadata.partition(tp) is None:
                 self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
             else:
                 self._known.append((asked, tp))
                 self.keys.append(tp)
+
+    def _may_read(self, topic: str, context: RequestContext) -> bool:
+        """Asked for each fetch anew: a session outlives the ACLs that it began with."""
+        if self._replica_id >= 0:
+            return context.authorize(Operation.CLUSTER_ACTION, ResourceType.CLUSTER, CLUSTER_NAME)
+        return context.authorize(Operation.READ, ResourceType.TOPIC, topic)
 
     def _resolve(self, asked: FetchPartition) -> TopicPartition | None:
         if asked.topic_partition is None:

@@ -11,7 +11,7 @@ from pykbroker.protocol.messages.offset_for_leader_epoch import (
     OffsetForLeaderEpochResponse,
 )
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.replica_manager import Replica
+from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 
 Asked = ListOffsetsRequest.Topic.Partition

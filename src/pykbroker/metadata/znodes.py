@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from pykbroker.cluster.features import FinalizedFeatures
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage, parse_uuid, uuid_text
 
 BROKER_IDS = "/brokers/ids"
 TOPICS = "/brokers/topics"
 TOPIC_CONFIGS = "/config/topics"
+FEATURES = "/feature"
 DELETE_TOPICS = "/admin/delete_topics"
 CLUSTER_ID = "/cluster/id"
 CONTROLLER = "/controller"
@@ -217,3 +219,16 @@ def encode_producer_id_block(broker: int, start: int, end: int) -> bytes:
 def decode_producer_id_block(data: bytes) -> int:
     """The first producer id after the last block."""
     return int(_load(data)["block_end"]) + 1 if data else 0
+
+
+def encode_features(levels: Mapping[str, int]) -> bytes:
+    """The finalized feature levels, version 2."""
+    features = {name: {"max_version_level": level} for name, level in levels.items()}
+    return _dump({"version": 2, "status": 1, "features": features})
+
+
+def decode_features(data: bytes, epoch: int) -> FinalizedFeatures:
+    """The finalized feature levels, of version 1 or 2; their epoch is the node's version."""
+    features = _load(data).get("features", {})
+    levels = {name: int(one["max_version_level"]) for name, one in features.items()}
+    return FinalizedFeatures({name: level for name, level in levels.items() if level}, epoch)

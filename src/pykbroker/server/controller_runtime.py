@@ -14,6 +14,7 @@ from uuid import UUID
 
 import trio
 
+from pykbroker.cluster.features import FeatureUpdate, FinalizedFeatures, first_levels, plan_update
 from pykbroker.cluster.image import (
     INTERNAL_TOPICS,
     BrokerImage,
@@ -89,10 +90,15 @@ class ControllerRuntime:
             operations.append(Create(znodes.CLUSTER_ID, znodes.encode_cluster_id(cluster_id)))
         if znodes.CONTROLLER_EPOCH not in tree:
             operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
+        if znodes.FEATURES in tree:
+            features = znodes.decode_features(tree[znodes.FEATURES].data, tree[znodes.FEATURES].stat.version)
+        else:
+            features = FinalizedFeatures(first_levels(), 0)
+            operations.append(Create(znodes.FEATURES, znodes.encode_features(features.levels)))
         if operations:
             await self._store.multi(operations)
         topics = self._read_topics(tree)
-        self._metadata.publish(ClusterImage(cluster_id).with_topics(*topics))
+        self._metadata.publish(ClusterImage(cluster_id, features=features).with_topics(*topics))
         return cluster_id
 
     def _read_topics(self, tree: Mapping[str, Node]) -> list[TopicImage]:
@@ -331,6 +337,22 @@ class ControllerRuntime:
         changed = sorted(key for key, _ in topic.config.items() ^ overrides.items())
         log.info("changed the config of topic %s: %s", topic.name, ", ".join(dict.fromkeys(changed)))
 
+    async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
+        """Changes feature levels, all or none; stored and in force by then. Raises KafkaError for the first refused."""
+        async with self._change:
+            with trio.CancelScope(shield=True):
+                features = self._metadata.image.features
+                levels = plan_update(features.levels, updates)
+                if validate_only:
+                    return
+                try:
+                    await self._write([Set(znodes.FEATURES, znodes.encode_features(levels), features.epoch)])
+                except StoreError as error:
+                    raise _refusal(error) from error
+                changed = FinalizedFeatures(levels, features.epoch + 1)
+                self._metadata.publish(replace(self._metadata.image, features=changed))
+                log.info("feature levels are now %s", levels)
+
     async def delete_topics(self, names: Sequence[str]) -> list[KafkaError | None]:
         """Deletes topics; answers for each None when nothing of it is left, or why not."""
         answers: list[KafkaError | None] = []
@@ -407,7 +429,7 @@ class ControllerRuntime:
         ]
         if not states:
             return {}
-        answers = await self._manager.become_leader(states)
+        answers = await self._manager.apply_leader_and_isr(states)
         return {tp: code for tp, code in answers.items() if code is not ErrorCode.NONE}
 
     async def _write(self, operations: Sequence[Operation]) -> None:

@@ -25,7 +25,13 @@ from pykbroker.storage.log_segment import Located, LogSegment
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
 from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
-from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerState
+from pykbroker.storage.producer_state import (
+    NOT_REQUIRED,
+    AppendOrigin,
+    CompletedTransaction,
+    ProducerState,
+    Verification,
+)
 from pykbroker.storage.transaction_index import AbortedTransaction
 
 if TYPE_CHECKING:
@@ -161,16 +167,20 @@ class UnifiedLog(LogReader):
         *,
         origin: AppendOrigin = AppendOrigin.CLIENT,
         request_version: int = LATEST_PRODUCE,
+        verification: Verification | None = NOT_REQUIRED,
+        transaction_version: int = 0,
     ) -> AppendInfo:
         """Checks one batch, gives it its offsets (in the caller's memory, where that is writable) and writes it.
 
+        `verification`: what `ProducerState.start_verification` gave, for the first batch of a transaction.
+        `transaction_version`: the feature level that a marker was written under.
         When this returns the records are the kernel's: a crash of the process doesn't lose them. Raises KafkaError
         for what a broker refuses and for a failing disk; nothing is appended then.
         """
         validated = validate(records, self.config, origin, now_ms, request_version)
         batch = validated.batch
         if batch.producer_id >= 0:
-            duplicate = self._check_producer(batch, origin)
+            duplicate = self._check_producer(batch, origin, verification, transaction_version)
             if duplicate is not None:
                 return duplicate
         base = self.log_end_offset
@@ -213,11 +223,13 @@ class UnifiedLog(LogReader):
             self._accept(batch)
         return AppendInfo(first, following - 1, max_timestamp, -1, self.log_start_offset, following - first)
 
-    def _check_producer(self, batch: RecordBatch, origin: AppendOrigin) -> AppendInfo | None:
+    def _check_producer(
+        self, batch: RecordBatch, origin: AppendOrigin, verification: Verification | None, transaction_version: int
+    ) -> AppendInfo | None:
         if batch.is_control:
             marker = read_marker(batch)
             if marker is not None:
-                self.producers.check_marker(batch, marker)
+                self.producers.check_marker(batch, marker, transaction_version)
             return None
         if origin is AppendOrigin.CLIENT:
             earlier = self.producers.find_duplicate(batch)
@@ -225,7 +237,7 @@ class UnifiedLog(LogReader):
                 first, last, timestamp = earlier.first_offset, earlier.last_offset, earlier.timestamp
                 count = last - first + 1
                 return AppendInfo(first, last, timestamp, timestamp, self.log_start_offset, count, duplicate=True)
-        self.producers.check(batch, origin)
+        self.producers.check(batch, origin, verification)
         return None
 
     def _write(self, data: Buffer, first_offset: int, last_offset: int, max_timestamp: int, now_ms: int) -> None:
