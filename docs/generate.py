@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pykbroker.apis import HANDLERS
-from pykbroker.coordinator.group.classic_group import TRANSITIONS, GroupState
+from pykbroker.coordinator.group.classic_state import TRANSITIONS, GroupState
 from pykbroker.protocol import consumer_protocol, header
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.fields import Array, Field, Nested

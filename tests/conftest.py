@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.zookeepers"]
+
 CALLS = ("open", "pread", "pwrite", "fsync", "ftruncate", "rename", "replace", "unlink")
 
 

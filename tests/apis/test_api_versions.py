@@ -35,14 +35,6 @@ def test_floors_are_at_0() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_no_feature_is_claimed(wire: Any, version: int) -> None:
-    answer = wire.request(named(), version)
-    assert (answer.supported_features, answer.finalized_features) == ([], [])
-    assert answer.finalized_features_epoch == -1
-    assert not answer.zk_migration_ready
-
-
-@pytest.mark.parametrize("version", VERSIONS)
 def test_the_header_is_always_version_0(wire: Any, version: int) -> None:
     wire.send(named(), version, correlation_id=77)
     frame = wire.receive_frame()

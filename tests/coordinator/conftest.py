@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from pykbroker.coordinator.group.member import GroupConfig, Joiner
+from pykbroker.coordinator.group.config import GroupConfig
+from pykbroker.coordinator.group.group import Committer
+from pykbroker.coordinator.group.member import Joiner
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.coordinator.group.shard import GroupShard
 from pykbroker.coordinator.result import Now, Parked, Record, Result
@@ -126,7 +128,7 @@ class Conversation:
     ) -> ErrorCode:
         offsets = {TopicPartition(topic, 0): OffsetToCommit(**{"offset": 5, **offset})}
         try:
-            answer = self.take(self.shard.commit(group, (member_id, None, generation), offsets, self.now))
+            answer = self.take(self.shard.commit(group, Committer(member_id, None, generation), offsets, self.now))
         except KafkaError as error:
             return error.code
         return ErrorCode(answer[TopicPartition(topic, 0)])
@@ -135,8 +137,7 @@ class Conversation:
         return self.shard.fetch(group, [TopicPartition(topic, 0)]).answer[TopicPartition(topic, 0)]
 
     def state(self, group: str = "g") -> str:
-        described = self.shard.describe(group).answer
-        return "" if described is None else described.group_state
+        return self.shard.groups[group].state_name if group in self.shard.groups else ""
 
     def known(self, **options: Any) -> str:
         """A member id, as a client of JoinGroup 4 or later gets it."""

@@ -12,14 +12,6 @@ import pytest
 
 from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.metadata.store import (
-    BadVersion,
-    Check,
-    Create,
-    Delete,
-    NodeExists,
-    NoNode,
-    NotEmpty,
-    Set,
     StoreError,
 )
 
@@ -34,89 +26,6 @@ class Inline:
 
 def memory() -> EmbeddedStore:
     return EmbeddedStore(Database(None), Inline())
-
-
-async def test_create_get_set_delete() -> None:
-    store = memory()
-    assert await store.create("/a", b"1") == "/a"
-    node = await store.get("/a")
-    assert (node.data, node.stat.version, node.stat.owner) == (b"1", 0, 0)
-    assert (await store.set("/a", b"2")).version == 1
-    assert (await store.set("/a", b"3", version=1)).version == 2
-    await store.delete("/a", version=2)
-    assert await store.find("/a") is None
-
-
-async def test_what_is_refused() -> None:
-    store = memory()
-    await store.create("/a")
-    await store.create("/a/b")
-    with pytest.raises(NodeExists, match="/a"):
-        await store.create("/a")
-    with pytest.raises(NoNode, match="/x"):
-        await store.create("/x/y")
-    with pytest.raises(NoNode):
-        await store.get("/x")
-    with pytest.raises(NoNode):
-        await store.children("/x")
-    with pytest.raises(NoNode):
-        await store.set("/x", b"")
-    with pytest.raises(BadVersion):
-        await store.set("/a", b"", version=7)
-    with pytest.raises(BadVersion):
-        await store.delete("/a/b", version=7)
-    with pytest.raises(NotEmpty):
-        await store.delete("/a")
-
-
-async def test_children_and_subtrees() -> None:
-    store = memory()
-    await store.ensure_path("/a/b/c")
-    await store.ensure_path("/a/b/c")
-    await store.create("/a/b0")
-    await store.create("/ab")
-    assert await store.children("/") == ["a", "ab"]
-    assert await store.children("/a") == ["b", "b0"]
-    assert list(await store.subtree("/a")) == ["/a/b", "/a/b/c", "/a/b0"]
-    assert list(await store.subtree("/")) == ["/a", "/a/b", "/a/b/c", "/a/b0", "/ab"]
-    await store.delete("/a", recursive=True)
-    assert await store.children("/") == ["ab"]
-
-
-async def test_sequential_names_never_come_again() -> None:
-    store = memory()
-    await store.create("/a")
-    assert await store.create("/a/n_", sequential=True) == "/a/n_0000000000"
-    await store.delete("/a/n_0000000000")
-    assert await store.create("/a/n_", sequential=True) == "/a/n_0000000001"
-
-
-async def test_all_of_a_multi_or_nothing() -> None:
-    store = memory()
-    await store.create("/a")
-    with pytest.raises(BadVersion):
-        await store.multi([Create("/b"), Set("/a", b"x"), Check("/a", 5)])
-    assert await store.find("/b") is None
-    assert (await store.get("/a")).data == b""
-    results = await store.multi([Check("/a", 0), Create("/b"), Set("/a", b"x"), Delete("/b")])
-    assert results[1] == "/b"
-    assert await store.children("/") == ["a"]
-
-
-async def test_a_later_change_has_a_higher_number() -> None:
-    store = memory()
-    await store.create("/a")
-    await store.create("/b")
-    assert (await store.get("/b")).stat.czxid > (await store.get("/a")).stat.czxid
-
-
-async def test_ephemeral_nodes_end_with_their_session() -> None:
-    database = Database(None)
-    first, second = EmbeddedStore(database, Inline()), EmbeddedStore(database, Inline())
-    await first.create("/mine", ephemeral=True)
-    assert (await second.get("/mine")).stat.owner == first.session_id
-    await first.close()
-    assert await second.find("/mine") is None
 
 
 async def test_watches_see_the_node_and_its_children() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+from pykbroker.cluster.features import FinalizedFeatures
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage
 from pykbroker.metadata import znodes
 
@@ -40,6 +41,14 @@ def test_a_config() -> None:
     assert znodes.encode_config({"retention.ms": "5"}) == b'{"version":1,"config":{"retention.ms":"5"}}'
     assert znodes.decode_config(b'{"version":1,"config":{"retention.ms":"5"},"later":1}') == {"retention.ms": "5"}
     assert znodes.decode_config(b"") == {}
+
+
+def test_features() -> None:
+    data = znodes.encode_features({"transaction.version": 2})
+    assert data == b'{"version":2,"status":1,"features":{"transaction.version":{"max_version_level":2}}}'
+    assert znodes.decode_features(data, 3) == FinalizedFeatures({"transaction.version": 2}, 3)
+    old = b'{"version":1,"status":1,"features":{"f":{"min_version_level":1,"max_version_level":3}}}'
+    assert znodes.decode_features(old, 0).levels == {"f": 3}
 
 
 def test_a_registration() -> None:

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
+from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
@@ -20,7 +21,7 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.coordinator_runtime import CoordinatorRuntime, client_error
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, group_client_error
 from pykbroker.server.disk import InlineDisk
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.purgatory import Purgatory
@@ -50,7 +51,8 @@ class MemoryLog:
         patched[:8] = self.log_end_offset.to_bytes(8, "big")
         self.batches.append(bytes(patched))
         self.log_end_offset = next(iter(batches(bytes(patched)))).next_offset
-        return SimpleNamespace(last_offset=self.log_end_offset - 1)
+        first = int.from_bytes(patched[:8], "big")
+        return SimpleNamespace(first_offset=first, last_offset=self.log_end_offset - 1)
 
     def read(self, offset: int, max_bytes: int, *, upper_bound: int) -> SimpleNamespace:
         for batch in self.batches:
@@ -86,7 +88,9 @@ class MemoryReplicas:
         self.log(tp).high_watermark = self.log(tp).log_end_offset
         self.purgatory.check(tp)
 
-    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
+    async def wait_for_high_watermark(
+        self, tp: TopicPartition, offset: int, timeout: float, leader_epoch: int | None = None
+    ) -> None:
         if not await self.purgatory.wait_until(lambda: self.log(tp).high_watermark >= offset, [tp], timeout):
             raise KafkaError(E.REQUEST_TIMED_OUT)
 
@@ -158,7 +162,7 @@ async def stable(coordinator: GroupCoordinator) -> str:
 
 
 async def commit(coordinator: GroupCoordinator, group: str = "g", offset: int = 5) -> dict[TopicPartition, E]:
-    return await coordinator.commit(group, ("", None, -1), {TP: OffsetToCommit(offset)})
+    return await coordinator.commit(group, Committer(), {TP: OffsetToCommit(offset)})
 
 
 async def test_a_rebalance_of_two(coordinator: GroupCoordinator) -> None:
@@ -223,7 +227,7 @@ async def test_a_restart_is_a_replay(
     coordinator: GroupCoordinator, replicas: MemoryReplicas, autojump_clock: MockClock
 ) -> None:
     member_id = await stable(coordinator)
-    await coordinator.commit("g", (member_id, None, 1), {TP: OffsetToCommit(7)})
+    await coordinator.commit("g", Committer(member_id, None, 1), {TP: OffsetToCommit(7)})
     before = await coordinator.describe("g")
     later = new_coordinator(replicas)
     replicas.elected(G, 2)
@@ -354,7 +358,7 @@ async def test_what_is_not_committed_in_time(
         await sync(coordinator, member_id, 1, **{member_id: b""})
     assert refused.value.code == E.REBALANCE_IN_PROGRESS
     with pytest.raises(KafkaError) as refused:
-        await coordinator.commit("g", (member_id, None, 1), {TP: OffsetToCommit(1)})
+        await coordinator.commit("g", Committer(member_id, None, 1), {TP: OffsetToCommit(1)})
     assert refused.value.code == E.REQUEST_TIMED_OUT
 
 
@@ -364,7 +368,7 @@ async def test_a_failed_append_of_offsets_leaves_the_group_as_it_is(
     member_id = await stable(coordinator)
     replicas.error = E.NOT_ENOUGH_REPLICAS
     with pytest.raises(KafkaError) as refused:
-        await coordinator.commit("g", (member_id, None, 1), {TP: OffsetToCommit(1)})
+        await coordinator.commit("g", Committer(member_id, None, 1), {TP: OffsetToCommit(1)})
     assert refused.value.code == E.COORDINATOR_NOT_AVAILABLE
     assert heartbeat(coordinator, member_id, 1) == E.NONE
     assert await coordinator.fetch("g", None) == {}
@@ -487,4 +491,4 @@ async def test_administration(coordinator: GroupCoordinator) -> None:
     ],
 )
 def test_errors_as_clients_see_them(code: E, of_groups: E, of_offsets: E) -> None:
-    assert (client_error(code), client_error(code, offsets=True)) == (of_groups, of_offsets)
+    assert (group_client_error(code), group_client_error(code, offsets=True)) == (of_groups, of_offsets)

@@ -8,12 +8,8 @@ TRANSACTIONS = (
     "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator. "
     "Produce refuses transactional records with NOT_ENOUGH_REPLICAS."
 )
-FEATURES = "ApiVersions names no feature: neither transaction.version nor group.version is served."
+FEATURES = "Neither group.version nor share.version is a feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
-CONFIG_CHANGES = (
-    "AlterConfigs and IncrementalAlterConfigs change topics; brokers, broker loggers, client metrics and groups answer "
-    "INVALID_REQUEST."
-)
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(

@@ -112,13 +112,12 @@ async def describe_groups(request: DescribeGroupsRequest, context: RequestContex
         try:
             group = await context.services.group_coordinator.describe(group_id)
         except KafkaError as error:
-            groups.append(DescribedGroup(group_id=group_id, error_code=error.code, error_message=None))
-            continue
-        if group is None:
+            if error.code is not ErrorCode.GROUP_ID_NOT_FOUND:
+                groups.append(DescribedGroup(group_id=group_id, error_code=error.code, error_message=None))
+                continue
             group = DescribedGroup(group_id=group_id, group_state="Dead")
             if context.api_version >= FIRST_WITH_GROUP_ID_NOT_FOUND:
-                group.error_code = ErrorCode.GROUP_ID_NOT_FOUND
-                group.error_message = f"Group {group_id} not found."
+                group.error_code, group.error_message = error.code, error.message
         if request.include_authorized_operations:
             group.authorized_operations = GROUP_OPERATIONS
         groups.append(group)

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from uuid import UUID
 
+from pykbroker.cluster.features import FinalizedFeatures
+
 NO_LEADER = -1
+NO_EPOCH = -1
 
 GROUP_METADATA_TOPIC = "__consumer_offsets"
 TRANSACTION_STATE_TOPIC = "__transaction_state"
@@ -63,7 +66,7 @@ class BrokerImage:
     id: int
     endpoints: Mapping[str, Endpoint]
     rack: str | None = None
-    epoch: int = -1
+    epoch: int = NO_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ClusterImage:
     brokers: Mapping[int, BrokerImage] = field(default_factory=dict)
     topics: Mapping[str, TopicImage] = field(default_factory=dict)
     topic_names: Mapping[UUID, str] = field(default_factory=dict)
+    features: FinalizedFeatures = field(default_factory=FinalizedFeatures)
 
     def with_topics(self, *topics: TopicImage) -> ClusterImage:
         """With these topics, new or changed."""

@@ -108,6 +108,11 @@ class Database:
         with self._lock:
             return self._read(path)
 
+    def read_many(self, paths: Sequence[str]) -> dict[str, Node]:
+        """Those of the nodes that are there, by path."""
+        with self._lock:
+            return {path: node for path in paths if (node := self._read(path)) is not None}
+
     def _read(self, path: str) -> Node | None:
         row = self._connection.execute(
             "select data, version, czxid, owner from node where path = ?", (path,)
@@ -230,6 +235,7 @@ class EmbeddedStore:
         self._database = database
         self._disk = disk
         self._watches: dict[str, list[Callable[[], None]]] = {}
+        self._on_session: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._token: trio.lowlevel.TrioToken | None = None
         self.session_id = database.open_session(self)
 
@@ -243,6 +249,10 @@ class EmbeddedStore:
     async def find(self, path: str) -> Node | None:
         """A node, or None where there is none."""
         return await self._disk.run(self._database.read, path)
+
+    async def find_many(self, paths: Sequence[str]) -> dict[str, Node]:
+        """Those of the nodes that are there, by path."""
+        return await self._disk.run(self._database.read_many, paths)
 
     async def children(self, path: str) -> list[str]:
         """The names of a node's children, sorted; raises NoNode."""
@@ -295,6 +305,19 @@ class EmbeddedStore:
         self._token = trio.lowlevel.current_trio_token()
         self._watches.setdefault(path, []).append(changed)
         return lambda: self._watches[path].remove(changed)
+
+    def on_session(self, lost: Callable[[], None], renewed: Callable[[], None]) -> None:
+        """Has `lost` called when `expire` ends the session, and `renewed` at the end of it."""
+        self._on_session.append((lost, renewed))
+
+    async def expire(self) -> None:
+        """Ends the session as a ZooKeeper would that hasn't heard of it for too long, and begins another."""
+        for lost, _ in self._on_session:
+            lost()
+        before, self.session_id = self.session_id, self._database.open_session(self)
+        self._notify(await self._disk.run(self._database.end_session, before))
+        for _, renewed in self._on_session:
+            renewed()
 
     async def close(self) -> None:
         """Ends the session: its ephemeral nodes go."""

@@ -37,6 +37,10 @@ class NotEmpty(StoreError):
     """The node has children."""
 
 
+class SessionExpired(StoreError):
+    """The session ended before the operation was answered; what was ephemeral is gone."""
+
+
 class Stat(NamedTuple):
     """A node's numbers: how often it was set, the change that created it, the session of an ephemeral one or 0."""
 
@@ -105,6 +109,10 @@ class MetadataStore(Protocol):
         """A node, or None where there is none."""
         ...
 
+    async def find_many(self, paths: Sequence[str]) -> dict[str, Node]:
+        """Those of the nodes that are there, by path."""
+        ...
+
     async def children(self, path: str) -> list[str]:
         """The names of a node's children, sorted; raises NoNode."""
         ...
@@ -137,6 +145,13 @@ class MetadataStore(Protocol):
         """Has `changed` called in the event loop after the node or its list of children changed; the answer ends it.
 
         One call may stand for several changes: the callee reads again.
+        """
+        ...
+
+    def on_session(self, lost: Callable[[], None], renewed: Callable[[], None]) -> None:
+        """Has `lost` called in the event loop when the session has expired, and `renewed` once there is another.
+
+        Until `lost` has returned nothing is done in a new session.
         """
         ...
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import trio
 
+from pykbroker.cluster.features import FeatureUpdate, FinalizedFeatures, first_levels, plan_update
 from pykbroker.cluster.image import (
     INTERNAL_TOPICS,
     BrokerImage,
@@ -24,7 +25,6 @@ from pykbroker.cluster.image import (
     uuid_text,
 )
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.controller.configs import Alteration, plan_alteration
 from pykbroker.controller.topics import Draw, NewTopic, elect, first_state, internal_topic, plan_creation, plan_growth
 from pykbroker.metadata import znodes
 from pykbroker.metadata.store import Check, Create, Delete, MetadataStore, Node, Operation, Set, StoreError
@@ -89,10 +89,15 @@ class ControllerRuntime:
             operations.append(Create(znodes.CLUSTER_ID, znodes.encode_cluster_id(cluster_id)))
         if znodes.CONTROLLER_EPOCH not in tree:
             operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
+        if znodes.FEATURES in tree:
+            features = znodes.decode_features(tree[znodes.FEATURES].data, tree[znodes.FEATURES].stat.version)
+        else:
+            features = FinalizedFeatures(first_levels(), 0)
+            operations.append(Create(znodes.FEATURES, znodes.encode_features(features.levels)))
         if operations:
             await self._store.multi(operations)
         topics = self._read_topics(tree)
-        self._metadata.publish(ClusterImage(cluster_id).with_topics(*topics))
+        self._metadata.publish(ClusterImage(cluster_id, features=features).with_topics(*topics))
         return cluster_id
 
     def _read_topics(self, tree: Mapping[str, Node]) -> list[TopicImage]:
@@ -300,36 +305,21 @@ class ControllerRuntime:
         for tp, code in errors.items():
             raise KafkaError(code, f"The log of partition {tp.partition} could not be made.")
 
-    async def alter_configs(
-        self, alterations: Sequence[Alteration], *, validate_only: bool = False
-    ) -> list[KafkaError | None]:
-        """Changes topics' configs; answers for each None or why not. A change is stored and in force by then."""
-        answers: list[KafkaError | None] = []
+    async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
+        """Changes feature levels, all or none; stored and in force by then. Raises KafkaError for the first refused."""
         async with self._change:
             with trio.CancelScope(shield=True):
-                answers = [await self._alter(alteration, validate_only) for alteration in alterations]
-        return answers
-
-    async def _alter(self, alteration: Alteration, validate_only: bool) -> KafkaError | None:
-        image = self._metadata.image
-        try:
-            overrides = plan_alteration(image, self._config, alteration)
-            topic = image.topics[alteration.topic]
-            if not validate_only and overrides != topic.config:
-                await self._configure(topic, overrides)
-        except (StoreError, KafkaError) as error:
-            return _refusal(error)
-        return None
-
-    async def _configure(self, topic: TopicImage, overrides: Mapping[str, str]) -> None:
-        path, data = znodes.config_path(topic.name), znodes.encode_config(overrides)
-        known = await self._store.find(path) is not None
-        await self._write([Set(path, data) if known else Create(path, data)])
-        config = self._metadata.set_overrides(topic.name, overrides)
-        self._metadata.publish(self._metadata.image.with_topics(replace(topic, config=overrides)))
-        self._manager.update_config(topic.name, config)
-        changed = sorted(key for key, _ in topic.config.items() ^ overrides.items())
-        log.info("changed the config of topic %s: %s", topic.name, ", ".join(dict.fromkeys(changed)))
+                features = self._metadata.image.features
+                levels = plan_update(features.levels, updates)
+                if validate_only:
+                    return
+                try:
+                    await self._write([Set(znodes.FEATURES, znodes.encode_features(levels), features.epoch)])
+                except StoreError as error:
+                    raise _refusal(error) from error
+                changed = FinalizedFeatures(levels, features.epoch + 1)
+                self._metadata.publish(replace(self._metadata.image, features=changed))
+                log.info("feature levels are now %s", levels)
 
     async def delete_topics(self, names: Sequence[str]) -> list[KafkaError | None]:
         """Deletes topics; answers for each None when nothing of it is left, or why not."""
@@ -407,7 +397,7 @@ class ControllerRuntime:
         ]
         if not states:
             return {}
-        answers = await self._manager.become_leader(states)
+        answers = await self._manager.apply_leader_and_isr(states)
         return {tp: code for tp, code in answers.items() if code is not ErrorCode.NONE}
 
     async def _write(self, operations: Sequence[Operation]) -> None:

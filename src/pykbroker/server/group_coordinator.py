@@ -6,18 +6,24 @@ The rules are in `coordinator.group`, waiting and appending in `coordinator_runt
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import TypeVar
 from uuid import uuid4
 
 import trio
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.group.member import GroupConfig, Joiner
+from pykbroker.coordinator.group.classic_groups import Leaving
+from pykbroker.coordinator.group.config import GroupConfig, Surroundings
+from pykbroker.coordinator.group.group import Committer
+from pykbroker.coordinator.group.member import Joiner
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.coordinator.group.records import CommittedOffset
-from pykbroker.coordinator.group.shard import GroupShard, Leaving
+from pykbroker.coordinator.group.shard import GroupShard
 from pykbroker.coordinator.partitioning import partition_of
+from pykbroker.coordinator.result import Now, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -25,14 +31,17 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRe
 from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
 from pykbroker.protocol.messages.list_groups import ListGroupsResponse
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from pykbroker.protocol.records.control import ControlType
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
-from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, TransactionalProducer
 from pykbroker.server.disk import Disk
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
+
+A = TypeVar("A")
 
 
 class GroupCoordinator:
@@ -49,16 +58,13 @@ class GroupCoordinator:
     ) -> None:
         self._config = config
         self._metadata = metadata
-        group_config = GroupConfig(
-            group_min_session_timeout_ms=config.group_min_session_timeout_ms,
-            group_max_session_timeout_ms=config.group_max_session_timeout_ms,
-            group_initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
-            group_max_size=config.group_max_size,
-            offset_metadata_max_bytes=config.offset_metadata_max_bytes,
+        group_config = GroupConfig(**{each.name: getattr(config, each.name) for each in fields(GroupConfig)})
+        surroundings = Surroundings(
+            image=lambda: metadata.image, group_config=lambda group: metadata.group_values(group)
         )
         self._runtime = CoordinatorRuntime(
             GROUP_METADATA_TOPIC,
-            lambda: GroupShard(group_config),
+            lambda: GroupShard(group_config, surroundings),
             clock=clock,
             replica_manager=replica_manager,
             disk=disk,
@@ -83,13 +89,19 @@ class GroupCoordinator:
         """Waits until the group's shard answers here; False if it doesn't in `offsets.commit.timeout.ms`."""
         return await self._runtime.wait_loaded(self.partition_for(group_id).partition)
 
+    async def ask(self, group_id: str, decide: Callable[[GroupShard, Now], Result[A]], *, offsets: bool = False) -> A:
+        """Has the group's shard decide, and answers once what it wrote is committed; `offsets`: it concerns them alone.
+
+        Raises KafkaError as the shard does, NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS.
+        """
+        return await self._runtime.ask(self._find(group_id), decide, offsets=offsets)
+
     async def join(
         self, request: JoinGroupRequest, *, client_id: str, client_host: str, version: int
     ) -> JoinGroupResponse:
         """JoinGroup; may take as long as the rebalance."""
         joiner = Joiner(client_id, client_host, str(uuid4()), version >= 4, version >= 9)
-        hosted = self._find(request.group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.join(request, joiner, now))
+        return await self.ask(request.group_id, lambda shard, now: shard.join(request, joiner, now))
 
     async def sync(self, request: SyncGroupRequest) -> SyncGroupResponse:
         """SyncGroup; waits for the leader's. While the group is being loaded its members are told to rejoin."""
@@ -113,33 +125,67 @@ class GroupCoordinator:
 
     async def leave(self, group_id: str, leaving: Sequence[Leaving]) -> LeaveGroupResponse:
         """LeaveGroup of any number of members."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.leave(group_id, leaving, now))
+        return await self.ask(group_id, lambda shard, now: shard.leave(group_id, leaving, now))
 
     async def commit(
-        self, group_id: str, member: tuple[str, str | None, int], offsets: Mapping[TopicPartition, OffsetToCommit]
+        self, group_id: str, committer: Committer, offsets: Mapping[TopicPartition, OffsetToCommit]
     ) -> dict[TopicPartition, ErrorCode]:
-        """OffsetCommit by a member: its id, group instance id and generation (-1 for none)."""
-        hosted = self._find(group_id)
+        """OffsetCommit."""
+        return await self.ask(
+            group_id, lambda shard, now: shard.commit(group_id, committer, offsets, now), offsets=True
+        )
+
+    async def commit_pending(
+        self,
+        group_id: str,
+        committer: Committer,
+        offsets: Mapping[TopicPartition, OffsetToCommit],
+        producer: TransactionalProducer,
+    ) -> dict[TopicPartition, ErrorCode]:
+        """TxnOffsetCommit: the offsets count once the producer's transaction is committed."""
         return await self._runtime.ask(
-            hosted, lambda shard, now: shard.commit(group_id, member, offsets, now), offsets=True
+            self._find(group_id),
+            lambda shard, now: shard.commit_pending(group_id, committer, offsets, now),
+            offsets=True,
+            producer=producer,
+        )
+
+    async def end_transaction(
+        self,
+        partition: int,
+        kind: ControlType,
+        producer_id: int,
+        producer_epoch: int,
+        *,
+        coordinator_epoch: int,
+        transaction_version: int,
+    ) -> None:
+        """A transaction's marker in a partition of `__consumer_offsets`. Raises KafkaError as the log does."""
+        await self._runtime.end_transaction(
+            self._runtime.find(partition),
+            kind,
+            producer_id,
+            producer_epoch,
+            coordinator_epoch=coordinator_epoch,
+            transaction_version=transaction_version,
         )
 
     async def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
+        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
     ) -> dict[TopicPartition, CommittedOffset | None]:
-        """OffsetFetch of these partitions; None asks for all that have an offset."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.fetch(group_id, partitions), offsets=True)
+        """OffsetFetch of these partitions; None asks for all that have an offset.
+
+        `stable`: UNSTABLE stands where an open transaction may change the offset.
+        """
+        return await self.ask(
+            group_id, lambda shard, now: shard.fetch(group_id, partitions, stable=stable), offsets=True
+        )
 
     async def delete_offsets(
         self, group_id: str, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, ErrorCode]:
         """OffsetDelete."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(
-            hosted, lambda shard, now: shard.delete_offsets(group_id, partitions), offsets=True
-        )
+        return await self.ask(group_id, lambda shard, now: shard.delete_offsets(group_id, partitions), offsets=True)
 
     async def topics_deleted(self, topics: Collection[str]) -> None:
         """Topics are gone: so are their offsets, in every group whose coordinator is here."""
@@ -155,10 +201,9 @@ class GroupCoordinator:
             except KafkaError as error:
                 log.warning("can't remove the offsets of deleted topics from %s: %s", hosted.tp, error)
 
-    async def describe(self, group_id: str) -> DescribeGroupsResponse.Group | None:
-        """DescribeGroups of one group; None where there is none."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.describe(group_id))
+    async def describe(self, group_id: str) -> DescribeGroupsResponse.Group:
+        """DescribeGroups of one group. Raises GROUP_ID_NOT_FOUND where there is no classic one."""
+        return await self.ask(group_id, lambda shard, now: shard.describe(group_id))
 
     async def list_groups(self, states: Collection[str], types: Collection[str]) -> list[ListGroupsResponse.Group]:
         """ListGroups of those groups whose coordinator is here."""
@@ -170,8 +215,7 @@ class GroupCoordinator:
 
     async def delete(self, group_id: str) -> ErrorCode:
         """DeleteGroups of one group."""
-        hosted = self._find(group_id)
-        return await self._runtime.ask(hosted, lambda shard, now: shard.delete(group_id))
+        return await self.ask(group_id, lambda shard, now: shard.delete(group_id))
 
     def _find(self, group_id: str) -> Hosted[GroupShard]:
         return self._runtime.find(self.partition_for(group_id).partition)

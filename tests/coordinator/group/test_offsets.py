@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pykbroker.coordinator.group.records import read_record
 from pykbroker.coordinator.result import Record
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
@@ -147,9 +146,7 @@ def test_records_are_kafka_s(talk: Any) -> None:
 
 
 def test_keys_of_other_kinds_are_passed_over(talk: Any) -> None:
-
-    assert read_record(Record(b"\x00\x03\x00\x01g", b"\x00\x00")) is None
-    talk.shard.replay(Record(b"\x00\x03\x00\x01g", b"\x00\x00"))
+    talk.shard.replay(Record(b"\x00\x63\x00\x01g", b"\x00\x00"))
     assert talk.shard.groups == {}
 
 
@@ -161,7 +158,8 @@ def test_describing_and_listing(talk: Any) -> None:
     assert (stable.group_state, stable.protocol_type, stable.protocol_data) == ("Stable", "consumer", "range")
     assert (member.client_id, member.client_host) == ("client", "/127.0.0.1")
     assert (member.member_metadata, member.member_assignment) == (b"about me", b"assigned")
-    assert talk.shard.describe("nothing").answer is None
+    with pytest.raises(KafkaError, match="Group nothing not found"):
+        talk.shard.describe("nothing")
 
     def listed(states: list[str], types: list[str]) -> list[str]:
         return [group.group_id for group in talk.shard.list_groups(states, types).answer]

@@ -8,11 +8,13 @@ Rules: Apache Kafka's group coordinator; KIP-62 (timeouts), 134 (initial delay),
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Collection
 
+from pykbroker.coordinator.group.classic_state import ALLOWED, COMPLETING, DEAD, EMPTY, PREPARING, STABLE, GroupState
+from pykbroker.coordinator.group.config import GroupConfig
+from pykbroker.coordinator.group.group import Committer, Group, GroupKind
 from pykbroker.coordinator.group.member import (
     ClassicMember,
-    GroupConfig,
     Joiner,
     all_support,
     join_error,
@@ -21,51 +23,23 @@ from pykbroker.coordinator.group.member import (
     select_protocol,
 )
 from pykbroker.coordinator.group.records import StoredGroup, StoredMember, group_record
+from pykbroker.coordinator.group.subscriptions import CONSUMER_PROTOCOL, subscribed_topics
 from pykbroker.coordinator.result import NEVER, Draft, Now, Parked
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-
-
-class GroupState(Enum):
-    """Kafka's names, as DescribeGroups and ListGroups spell them."""
-
-    EMPTY = "Empty"
-    PREPARING_REBALANCE = "PreparingRebalance"
-    COMPLETING_REBALANCE = "CompletingRebalance"
-    STABLE = "Stable"
-    DEAD = "Dead"
-
-
-EMPTY, PREPARING, COMPLETING, STABLE, DEAD = GroupState
-
-TRANSITIONS: tuple[tuple[GroupState, str, GroupState], ...] = (
-    (EMPTY, "a member joins", PREPARING),
-    (EMPTY, "a record with members is loaded", STABLE),
-    (EMPTY, "the group is deleted", DEAD),
-    (PREPARING, "all members have rejoined, or the rebalance timeout is over", COMPLETING),
-    (PREPARING, "no member is left", EMPTY),
-    (COMPLETING, "the leader has sent the assignment", STABLE),
-    (COMPLETING, "a member joins anew or with other metadata, leaves, expires or doesn't sync in time", PREPARING),
-    (STABLE, "a member joins anew or with other metadata, leaves, expires or doesn't sync in time", PREPARING),
-    (STABLE, "the leader joins again", PREPARING),
-)
-"""From, why, to."""
-
-ALLOWED = frozenset((before, after) for before, _, after in TRANSITIONS)
+from pykbroker.protocol.topic_partition import TopicPartition
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 """How long a member waits in its first JoinGroup before it is given up."""
 
 
-class ClassicGroup:
+class ClassicGroup(Group):
     """One group. Methods that may wait return a `Parked`; what they write or release goes into the `Draft`."""
 
     __slots__ = (
         "config",
-        "deadline",
         "generation",
-        "group_id",
         "initial",
         "initial_remaining_ms",
         "leader",
@@ -82,8 +56,10 @@ class ClassicGroup:
         "sync_deadline",
     )
 
+    kind = GroupKind.CLASSIC
+
     def __init__(self, group_id: str, config: GroupConfig) -> None:
-        self.group_id = group_id
+        super().__init__(group_id)
         self.config = config
         self.state = EMPTY
         self.state_timestamp_ms = -1
@@ -100,7 +76,6 @@ class ClassicGroup:
         self.new_member_added = False
         self.rebalance_deadline = NEVER
         self.sync_deadline = NEVER
-        self.deadline = NEVER
 
     # What is asked of it
 
@@ -163,21 +138,38 @@ class ClassicGroup:
         self._drop(member_id, ErrorCode.UNKNOWN_MEMBER_ID, now, draft)
         return ErrorCode.NONE
 
-    def check_commit(self, member_id: str, instance_id: str | None, generation: int, now: Now) -> None:
+    def check_commit(
+        self, committer: Committer, partitions: Collection[TopicPartition], now: Now, *, transactional: bool = False
+    ) -> None:
         """Raises unless an OffsetCommit is allowed now; one of a member keeps its session alive.
 
-        A generation of -1 is a consumer that assigns by itself, or an administrator: only while nobody is a member.
+        A generation of -1 is a consumer that assigns by itself, or an administrator: only while nobody is a member. A
+        transaction's may come in any state, and names no member in its old versions.
         """
+        member_id, instance_id, generation = committer
         if generation < 0 and self.state is EMPTY:
             return
         if generation < 0 and not member_id and instance_id is None:
+            if transactional:
+                return
             raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
         member = self._known(member_id, instance_id)
         if generation != self.generation:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        if transactional:
+            return
         if self.state is COMPLETING:
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
         self._touch(member, now)
+
+    def check_delete_offsets(self) -> None:
+        """Only consumers say which topics they read; of other members' groups nothing is deleted."""
+        if self.members and self.protocol_type != CONSUMER_PROTOCOL:
+            raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
+
+    def subscribed_topics(self) -> Collection[str] | None:
+        """The topics that the consumers in it read; None where one doesn't say it in a known way."""
+        return subscribed_topics(self.members.values())
 
     def expire(self, now: Now, draft: Draft) -> None:
         """Does what is due: ends pending ids and sessions, then the rebalance, then the wait for SyncGroups."""
@@ -220,17 +212,31 @@ class ClassicGroup:
             self._release_join(member, code, draft)
             self._release_sync(member, code, draft)
 
-    def delete(self) -> None:
-        """Only an empty group can be."""
+    def check_delete(self) -> None:
+        """Only an empty group can be deleted."""
         if self.state is not EMPTY:
             raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
-        self._transition(DEAD)
 
-    # What is stored of it
+    def tombstones(self, draft: Draft) -> None:
+        """The group's one record; it is dead from here on."""
+        self._transition(DEAD)
+        draft.records.append(group_record(self.group_id, None))
+
+    # What is shown and stored of it
+
+    @property
+    def state_name(self) -> str:
+        """The state by Kafka's name."""
+        return self.state.value
+
+    @property
+    def protocol_name(self) -> str:
+        """What kind of members it has: consumers, Connect's workers …"""
+        return self.protocol_type or ""
 
     @property
     def is_unwritten(self) -> bool:
-        """Nobody is in it or about to be, and no record of it has been written."""
+        """Nobody is in it or about to be, and no record of it has been written: it may be forgotten."""
         return self.state is EMPTY and self.generation == 0 and not self.pending
 
     def stored(self, now: Now, new: dict[str, bytes] | None = None) -> StoredGroup:

@@ -18,17 +18,6 @@ Protocols = tuple[tuple[str, bytes], ...]
 """Name and metadata of each assignor that a member knows, in its order of preference."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupConfig:
-    """The broker's `group.*` and `offset.metadata.max.bytes`, under Kafka's names; times in milliseconds."""
-
-    group_min_session_timeout_ms: int = 6_000
-    group_max_session_timeout_ms: int = 1_800_000
-    group_initial_rebalance_delay_ms: int = 0
-    group_max_size: int = 2_147_483_647
-    offset_metadata_max_bytes: int = 4096
-
-
 class Joiner(NamedTuple):
     """What the connection tells of a member that joins; `uuid` makes its id, should it need one."""
 

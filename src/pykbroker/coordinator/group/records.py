@@ -1,7 +1,7 @@
-"""The records of `__consumer_offsets`: how groups and committed offsets are written, and how they are read again.
+"""The records of classic groups and committed offsets: how they are written, and how they are read again.
 
 Written are the forms that every Kafka from 2.1 to 4.3 reads (group value 3, offset value 3, or 1 with an expiry); all
-versions are read. Keys of other kinds are handed back as None: a newer broker's records don't stop a load.
+versions are read. Other kinds of groups have records of their own, told apart by the type in the key.
 """
 
 from __future__ import annotations
@@ -90,13 +90,6 @@ class StoredGroup:
     members: list[StoredMember] = field(default_factory=list)
 
 
-class GroupEntry(NamedTuple):
-    """A group's record; no group is a tombstone."""
-
-    group_id: str
-    group: StoredGroup | None
-
-
 class OffsetEntry(NamedTuple):
     """An offset's record; no offset is a tombstone."""
 
@@ -150,17 +143,22 @@ def offset_record(group_id: str, tp: TopicPartition, committed: CommittedOffset 
     return Record(key, _PREFIX.pack(version) + value.encode(version))
 
 
-def read_record(record: Record) -> GroupEntry | OffsetEntry | None:
-    """What a record says; None for a kind that this coordinator doesn't know. Raises MalformedMessage."""
-    kind = _prefix(record.key)
-    if kind == GROUP_KEY:
-        group_id = GroupMetadataKey.decode(record.key, 0, _PREFIX.size).group
-        return GroupEntry(group_id, None if record.value is None else _read_group(record.value))
-    if kind in (LEGACY_OFFSET_KEY, OFFSET_KEY):
-        key = OffsetCommitKey.decode(record.key, 0, _PREFIX.size)
-        committed = None if record.value is None else _read_offset(record.value)
-        return OffsetEntry(key.group, TopicPartition(key.topic, key.partition), committed)
-    return None
+def record_type(record: Record) -> int:
+    """The type that a key begins with. Raises MalformedMessage."""
+    return _prefix(record.key)
+
+
+def read_group(record: Record) -> tuple[str, StoredGroup | None]:
+    """A classic group's id and generation, None for a tombstone. Raises MalformedMessage."""
+    group_id = GroupMetadataKey.decode(record.key, 0, _PREFIX.size).group
+    return group_id, None if record.value is None else _read_group(record.value)
+
+
+def read_offset(record: Record) -> OffsetEntry:
+    """A committed offset or its tombstone. Raises MalformedMessage."""
+    key = OffsetCommitKey.decode(record.key, 0, _PREFIX.size)
+    committed = None if record.value is None else _read_offset(record.value)
+    return OffsetEntry(key.group, TopicPartition(key.topic, key.partition), committed)
 
 
 def _read_group(data: bytes) -> StoredGroup:

@@ -1,22 +1,31 @@
-"""One partition of `__consumer_offsets`: its groups and their offsets.
+"""One partition of `__consumer_offsets`: its groups, of all kinds beside each other, and their offsets.
 
 Every question becomes a `Result` (records, answer, answers to those who waited); `replay` alone takes records for the
-truth. It finds the group, hands the question on and knows which group is due next. New kinds of groups go beside
-`ClassicGroup` here.
+truth. What is asked of one kind of groups is decided in `classic_groups`, `consumer_groups` and so on; here stands what
+holds for all of them.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from pykbroker.coordinator.group import describe
 from pykbroker.coordinator.group.classic_group import ClassicGroup
-from pykbroker.coordinator.group.member import GroupConfig, Joiner, join_error
+from pykbroker.coordinator.group.classic_groups import ClassicGroups, Leaving
+from pykbroker.coordinator.group.config import GroupConfig, Surroundings
+from pykbroker.coordinator.group.group import Committer
+from pykbroker.coordinator.group.groups import Groups
+from pykbroker.coordinator.group.member import Joiner, join_error
 from pykbroker.coordinator.group.offsets import GroupOffsets, OffsetToCommit
-from pykbroker.coordinator.group.records import CommittedOffset, GroupEntry, group_record, read_record
-from pykbroker.coordinator.result import NEVER, Draft, Now, Parked, Record, Result
+from pykbroker.coordinator.group.records import (
+    LEGACY_OFFSET_KEY,
+    OFFSET_KEY,
+    CommittedOffset,
+    read_offset,
+    record_type,
+)
+from pykbroker.coordinator.result import Draft, Now, Parked, Record, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -27,105 +36,115 @@ from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRe
 from pykbroker.protocol.topic_partition import TopicPartition
 
 A = TypeVar("A")
-Leaving = tuple[str, str | None]
-"""Member id and group instance id, as LeaveGroup names who leaves."""
 
 
 class GroupShard:
     """The groups whose ids fall to one partition."""
 
-    def __init__(self, config: GroupConfig) -> None:
+    def __init__(self, config: GroupConfig, surroundings: Surroundings | None = None) -> None:
         self.config = config
-        self.groups: dict[str, ClassicGroup] = {}
+        self.surroundings = surroundings or Surroundings()
         self.offsets = GroupOffsets()
-        self._due: list[tuple[float, str]] = []
-        self._scheduled: dict[str, float] = {}
+        self.groups = Groups(self.offsets)
+        self.classic = ClassicGroups(self.groups, config)
+        self._replays: Mapping[int, Callable[[Record], None]] = {
+            LEGACY_OFFSET_KEY: self._replay_offset,
+            OFFSET_KEY: self._replay_offset,
+            **self.classic.replays,
+        }
 
-    # Members
+    # Members of classic groups
 
     def join(self, request: JoinGroupRequest, joiner: Joiner, now: Now) -> Result[JoinGroupResponse]:
         """JoinGroup; the first member makes the group."""
         draft = Draft()
-        group_id, member_id = request.group_id, request.member_id
         answer: JoinGroupResponse | Parked
         try:
-            self._check_group_id(group_id)
+            self._check_group_id(request.group_id)
             lowest, highest = self.config.group_min_session_timeout_ms, self.config.group_max_session_timeout_ms
             if not lowest <= request.session_timeout_ms <= highest:
                 raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
-            group = self.groups.get(group_id)
-            if group is None:
-                if member_id:
-                    raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-                group = self.groups[group_id] = ClassicGroup(group_id, self.config)
-            answer = group.join(request, joiner, now, draft)
+            answer = self.classic.join(request, joiner, now, draft)
         except KafkaError as error:
-            answer = join_error(error.code, member_id)
-        return self._decided(group_id, answer, draft)
+            answer = join_error(error.code, request.member_id)
+        return self.decided(request.group_id, answer, draft)
 
     def sync(self, request: SyncGroupRequest, now: Now) -> Result[SyncGroupResponse]:
         """SyncGroup."""
         draft = Draft()
         answer: SyncGroupResponse | Parked
         try:
-            answer = self._group(request.group_id).sync(request, now, draft)
+            self._check_group_id(request.group_id)
+            answer = self.classic.sync(request, now, draft)
         except KafkaError as error:
             answer = SyncGroupResponse(error_code=error.code)
-        return self._decided(request.group_id, answer, draft)
+        return self.decided(request.group_id, answer, draft)
 
     def heartbeat(self, request: HeartbeatRequest, now: Now) -> Result[HeartbeatResponse]:
         """Heartbeat."""
+        draft = Draft()
         try:
-            group = self._group(request.group_id)
-            code = group.heartbeat(request.member_id, request.group_instance_id, request.generation_id, now)
+            self._check_group_id(request.group_id)
+            answer = self.classic.heartbeat(request, now)
         except KafkaError as error:
-            code = error.code
-        return self._decided(request.group_id, HeartbeatResponse(error_code=code), Draft())
+            answer = HeartbeatResponse(error_code=error.code)
+        return self.decided(request.group_id, answer, draft)
 
     def leave(self, group_id: str, leaving: Iterable[Leaving], now: Now) -> Result[LeaveGroupResponse]:
         """LeaveGroup: an error for each member; an unknown group has no members."""
         draft = Draft()
         self._check_group_id(group_id)
-        group = self.groups.get(group_id)
-        response = LeaveGroupResponse()
-        for member_id, instance_id in leaving:
-            code = ErrorCode.UNKNOWN_MEMBER_ID
-            if group is not None:
-                code = group.leave(member_id, instance_id, now, draft)
-            response.members.append(
-                LeaveGroupResponse.Member(member_id=member_id, group_instance_id=instance_id, error_code=code)
-            )
-        return self._decided(group_id, response, draft)
+        return self.decided(group_id, self.classic.leave(group_id, leaving, now, draft), draft)
+
+    def describe(self, group_id: str) -> Result[DescribeGroupsResponse.Group]:
+        """DescribeGroups of one group. Raises GROUP_ID_NOT_FOUND where there is none, or one of another kind."""
+        return Result(describe.described(self.groups.find(group_id, ClassicGroup)))
 
     # Offsets
 
     def commit(
-        self,
-        group_id: str,
-        member: tuple[str, str | None, int],
-        offsets: Mapping[TopicPartition, OffsetToCommit],
-        now: Now,
+        self, group_id: str, committer: Committer, offsets: Mapping[TopicPartition, OffsetToCommit], now: Now
     ) -> Result[dict[TopicPartition, ErrorCode]]:
-        """OffsetCommit by `member` (its id, group instance id and generation, -1 for none). Raises what holds for all.
-
-        A group that nobody has joined comes to be by its first commit.
-        """
+        """OffsetCommit. Raises what holds for all. A group that nobody has joined comes to be by its first commit."""
         draft = Draft()
-        member_id, instance_id, generation = member
         group = self.groups.get(group_id)
         if group is not None:
-            group.check_commit(member_id, instance_id, generation, now)
-        elif generation >= 0:
+            group.check_commit(committer, offsets.keys(), now)
+        elif committer.epoch >= 0:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
         answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
-        return self._decided(group_id, answer, draft)
+        return self.decided(group_id, answer, draft)
+
+    def commit_pending(
+        self, group_id: str, committer: Committer, offsets: Mapping[TopicPartition, OffsetToCommit], now: Now
+    ) -> Result[dict[TopicPartition, ErrorCode]]:
+        """TxnOffsetCommit: the records are to be appended as part of the producer's transaction.
+
+        Older clients don't say which member they are; in which state the group is doesn't matter (KIP-447).
+        """
+        draft = Draft()
+        self._check_group_id(group_id)
+        group = self.groups.get(group_id)
+        try:
+            if group is not None:
+                group.check_commit(committer, offsets.keys(), now, transactional=True)
+            elif committer.epoch >= 0:
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        except KafkaError as error:
+            if error.code is ErrorCode.STALE_MEMBER_EPOCH:  # The request has no version that knows of it.
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION) from error
+            raise
+        answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
+        return self.decided(group_id, answer, draft)
 
     def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
+        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
     ) -> Result[dict[TopicPartition, CommittedOffset | None]]:
-        """OffsetFetch of these partitions, or with None of all that the group has committed."""
-        committed = self.offsets.of(group_id)
-        return Result({tp: committed.get(tp) for tp in (committed if partitions is None else partitions)})
+        """OffsetFetch of these partitions, or with None of all that the group has committed.
+
+        With `stable` UNSTABLE stands where an open transaction may change the offset.
+        """
+        return Result(self.offsets.fetch(group_id, partitions, stable=stable))
 
     def delete_offsets(
         self, group_id: str, partitions: Collection[TopicPartition]
@@ -135,14 +154,15 @@ class GroupShard:
         group = self.groups.get(group_id)
         if group is None:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
-        subscribed = describe.subscribed_topics(group)
+        group.check_delete_offsets()
+        subscribed = group.subscribed_topics()
         if subscribed is None:
             raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
         answer = {
             tp: ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC if tp.topic in subscribed else ErrorCode.NONE for tp in partitions
         }
         self.offsets.delete(group_id, [tp for tp, code in answer.items() if code is ErrorCode.NONE], draft)
-        return self._decided(group_id, answer, draft)
+        return self.decided(group_id, answer, draft)
 
     def delete_topics(self, topics: Collection[str]) -> Result[None]:
         """Topics are gone, and with them every offset committed for them."""
@@ -150,12 +170,7 @@ class GroupShard:
         self.offsets.delete_topics(topics, draft)
         return draft.result(None)
 
-    # Groups
-
-    def describe(self, group_id: str) -> Result[DescribeGroupsResponse.Group | None]:
-        """DescribeGroups of one group; None if there is none."""
-        group = self.groups.get(group_id)
-        return Result(None if group is None else describe.described(group))
+    # Groups of all kinds
 
     def list_groups(self, states: Collection[str], types: Collection[str]) -> Result[list[ListGroupsResponse.Group]]:
         """ListGroups; empty filters let everything pass."""
@@ -168,11 +183,11 @@ class GroupShard:
         if group is None:
             return Result(ErrorCode.GROUP_ID_NOT_FOUND)
         try:
-            group.delete()
+            group.check_delete()
         except KafkaError as error:
             return Result(error.code)
-        self.offsets.delete(group_id, self.offsets.of(group_id), draft)
-        draft.records.append(group_record(group_id, None))
+        self.offsets.delete_all(group_id, draft)
+        group.tombstones(draft)
         return draft.result(ErrorCode.NONE)
 
     # The shard's own life
@@ -180,46 +195,49 @@ class GroupShard:
     @property
     def deadline(self) -> float:
         """When `expire` is due next: early where a heartbeat has put a session off since, never late."""
-        return self._due[0][0] if self._due else NEVER
+        return self.groups.deadline
 
     def expire(self, now: Now) -> Result[None]:
         """Ends what is overdue in every group."""
         draft = Draft()
-        while self._due and self._due[0][0] <= now.monotonic:
-            deadline, group_id = heapq.heappop(self._due)
-            if self._scheduled.get(group_id) != deadline:
-                continue
-            del self._scheduled[group_id]
-            group = self.groups.get(group_id)
-            if group is not None:
-                group.expire(now, draft)
-                self._settle(group)
+        for group in self.groups.due(now):
+            group.expire(now, draft)
+            self.groups.settle(group.group_id)
         return draft.result(None)
 
     def replay(self, record: Record) -> None:
-        """Takes a record for the truth. Raises MalformedMessage."""
-        entry = read_record(record)
-        if entry is None:
-            return
-        if isinstance(entry, GroupEntry):
-            if entry.group is None:
-                self.groups.pop(entry.group_id, None)
-                return
-            self._made(entry.group_id).restore(entry.group)
-            return
-        if entry.committed is not None:
-            self._made(entry.group_id)
+        """Takes a record for the truth; a type that isn't known is passed over. Raises MalformedMessage."""
+        replay = self._replays.get(record_type(record))
+        if replay is not None:
+            replay(record)
+
+    def _replay_offset(self, record: Record) -> None:
+        entry = read_offset(record)
+        if entry.committed is not None and entry.group_id not in self.groups:
+            self.classic.made(entry.group_id)
         self.offsets.replay(entry)
-        group = self.groups.get(entry.group_id)
-        if group is not None:
-            self._settle(group)
+        self.groups.settle(entry.group_id)
+
+    def replay_pending(self, record: Record, producer_id: int) -> None:
+        """Takes a record of an open transaction for the truth. Raises MalformedMessage."""
+        if record_type(record) in (LEGACY_OFFSET_KEY, OFFSET_KEY):
+            entry = read_offset(record)
+            if entry.committed is not None and entry.group_id not in self.groups:
+                self.classic.made(entry.group_id)
+            self.offsets.replay_pending(entry, producer_id)
+            self.groups.settle(entry.group_id)
+
+    def replay_marker(self, producer_id: int, *, committed: bool) -> None:
+        """A producer's transaction is decided, and with it the offsets that it holds back."""
+        for group_id in self.offsets.replay_marker(producer_id, committed=committed):
+            self.groups.settle(group_id)
 
     def loaded(self, now: Now) -> Result[None]:
         """Every record is replayed: sessions begin now."""
         draft = Draft()
         for group in list(self.groups.values()):
             group.loaded(now, draft)
-            self._settle(group)
+            self.groups.settle(group.group_id)
         return draft.result(None)
 
     def abandon(self, parked: Parked, now: Now) -> Result[None]:
@@ -228,7 +246,7 @@ class GroupShard:
         group = self.groups.get(parked.group_id)
         if group is not None:
             group.abandon(parked, now, draft)
-        return self._decided(parked.group_id, None, draft)
+        return self.decided(parked.group_id, None, draft)
 
     def unload(self, code: int) -> Result[None]:
         """Answers every waiting request with this error: the partition is another's now, or its log failed."""
@@ -237,33 +255,10 @@ class GroupShard:
             group.unload(ErrorCode(code), draft)
         return draft.result(None)
 
-    def _decided(self, group_id: str, answer: A | Parked, draft: Draft) -> Result[A]:
-        group = self.groups.get(group_id)
-        if group is not None:
-            self._settle(group)
+    def decided(self, group_id: str, answer: A | Parked, draft: Draft) -> Result[A]:
+        """Ends a decision about one group."""
+        self.groups.settle(group_id)
         return draft.result(answer)
-
-    def _settle(self, group: ClassicGroup) -> None:
-        """Forgets a group of which nothing is left or written; else sees to it that it is called when it is due."""
-        group_id = group.group_id
-        if group.is_unwritten and group_id not in self.offsets.groups():
-            del self.groups[group_id]
-        elif group.deadline < self._scheduled.get(group_id, NEVER):
-            self._scheduled[group_id] = group.deadline
-            heapq.heappush(self._due, (group.deadline, group_id))
-
-    def _group(self, group_id: str) -> ClassicGroup:
-        self._check_group_id(group_id)
-        group = self.groups.get(group_id)
-        if group is None:
-            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-        return group
-
-    def _made(self, group_id: str) -> ClassicGroup:
-        group = self.groups.get(group_id)
-        if group is None:
-            group = self.groups[group_id] = ClassicGroup(group_id, self.config)
-        return group
 
     @staticmethod
     def _check_group_id(group_id: str) -> None:

@@ -1,0 +1,44 @@
+"""What a shard is told of the broker that runs it: the broker's settings for groups, the cluster, a group's own config.
+
+The settings are fixed; the cluster and a group's config are asked for anew each time, as they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pykbroker.cluster.image import ClusterImage
+
+NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class GroupConfig:
+    """The broker's `group.*` and `offset*`, under Kafka's names; times in milliseconds unless named otherwise."""
+
+    group_min_session_timeout_ms: int = 6_000
+    group_max_session_timeout_ms: int = 1_800_000
+    group_initial_rebalance_delay_ms: int = 0
+    group_max_size: int = 2_147_483_647
+    offset_metadata_max_bytes: int = 4096
+
+
+def _no_image() -> ClusterImage:
+    return ClusterImage(cluster_id="")
+
+
+def _no_config(group_id: str) -> Mapping[str, Any]:
+    return NO_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What changes around a shard, to be read at each decision."""
+
+    image: Callable[[], ClusterImage] = _no_image
+    """The topics, their partitions and the brokers' racks."""
+    group_config: Callable[[str], Mapping[str, Any]] = _no_config
+    """A group's dynamic config: parsed values by Kafka's names (`consumer.session.timeout.ms`), those set alone."""
