@@ -43,6 +43,7 @@ from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
@@ -185,6 +186,7 @@ class Broker:
             replica_manager=replicas,
             controller=storage.controller,
             configs=storage.configs,
+            quotas=ClientQuotas(config, storage.configs.entities, clock, purgatory),
             group_coordinator=groups,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),

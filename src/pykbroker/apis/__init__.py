@@ -17,6 +17,7 @@ from pykbroker.apis import (
     offsets,
     produce,
     producers,
+    quotas,
     records,
     topics,
 )
@@ -34,6 +35,7 @@ _FAMILIES = (
     offsets,
     produce,
     producers,
+    quotas,
     records,
     topics,
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-
 from pykbroker.cluster.client_quota import (
     CLIENT_KEYS,
     CONNECTION_CREATION_RATE,
@@ -273,5 +272,3 @@ def path_of(entity: Entity) -> str:
         if name is not None
     ]
     return "/".join(paths)
-
-

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pykbroker.server.metadata_cache import MetadataCache
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
+    from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
 
 
@@ -36,6 +37,7 @@ class Services:
     replica_manager: ReplicaManager
     controller: ControllerRuntime
     configs: DynamicConfigManager
+    quotas: ClientQuotas
     group_coordinator: GroupCoordinator
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
