@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -27,6 +27,7 @@ from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
+from pykbroker.network.listener_security import securities
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
@@ -34,6 +35,7 @@ from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.controller_runtime import ControllerRuntime
+from pykbroker.server.credentials import Credentials
 from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
@@ -87,6 +89,7 @@ class Broker:
         disk: Disk | None = None,
         database: Database | None = None,
         connector: Connector = connect,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = config
@@ -96,6 +99,7 @@ class Broker:
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
+        self.users = dict(users or {})
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
@@ -183,17 +187,19 @@ class Broker:
             producer_ids=ProducerIds(storage.store, config.node_id),
             channels=channels,
             authorizer=storage.authorizer,
+            credentials=storage.credentials,
         )
         async with trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                await coordinators.start(storage.credentials.run)
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 async with trio.open_nursery() as connections:
-                    await connections.start(server.serve, Dispatcher(services, HANDLERS))
+                    await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
                     ready = Ready(
                         _reachable(config),
                         server.port,
@@ -219,6 +225,7 @@ class _Storage:
     def __init__(self, broker: Broker, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool) -> None:
         self._config = config = broker.config
         self._database = broker.database
+        self._users = broker.users
         self.killed = False
         self.directories = directories
         self._disk = disk
@@ -242,6 +249,14 @@ class _Storage:
                 self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
             self.authorizer = authorizer_for(self._config, self.store)
+            self.credentials = Credentials(
+                self.store,
+                self._clock,
+                users=self._users,
+                token_key=self._config.delegation_token_secret_key,
+                check_seconds=self._config.delegation_token_expiry_check_interval_ms / 1000,
+            )
+            self.security = securities(self._config, self._config.broker_listeners, self.credentials, self._clock)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
@@ -333,13 +348,17 @@ def first_error(error: BaseExceptionGroup[E]) -> E:
 
 
 async def serve(
-    config: BrokerConfig, *, ephemeral: bool = False, on_ready: Callable[[str, int, int, str], None]
+    config: BrokerConfig,
+    *,
+    ephemeral: bool = False,
+    users: Mapping[str, str] | None = None,
+    on_ready: Callable[[str, int, int, str], None],
 ) -> None:
     """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
 
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
-    broker = Broker(config, ephemeral=ephemeral)
+    broker = Broker(config, ephemeral=ephemeral, users=users)
 
     def ready(it: Ready) -> None:
         _calm_garbage_collector()

@@ -6,9 +6,11 @@ A family never imports another; what two of them need stands in `server`. What i
 from collections.abc import Mapping
 
 from pykbroker.apis import (
+    acls,
     api_versions,
     cluster,
     configs,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -18,14 +20,18 @@ from pykbroker.apis import (
     produce,
     producers,
     records,
+    sasl,
+    scram_users,
     topics,
 )
 from pykbroker.server.request import Handler
 
 _FAMILIES = (
+    acls,
     api_versions,
     cluster,
     configs,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -35,6 +41,8 @@ _FAMILIES = (
     produce,
     producers,
     records,
+    sasl,
+    scram_users,
     topics,
 )
 

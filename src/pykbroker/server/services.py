@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pykbroker.server.broker_channel import BrokerChannels
     from pykbroker.server.clock import Clock
     from pykbroker.server.controller_runtime import ControllerRuntime
+    from pykbroker.server.credentials import Credentials
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
     from pykbroker.server.group_coordinator import GroupCoordinator
@@ -38,4 +39,5 @@ class Services:
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
+    credentials: Credentials
     authorizer: Authorizer | None = None
