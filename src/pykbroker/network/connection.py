@@ -114,7 +114,7 @@ class Connection:
         reader, dispatcher, peer = self._reader, self._dispatcher, self.peer
         authentication, send, stall = self._authentication, self._send, self._stall
         if authentication is not None:
-            reader.max_size = authentication.max_receive_size
+            self._limit(authentication)
         while not self._stopping:
             frame = await reader.next_frame()
             if frame is None:
@@ -138,6 +138,12 @@ class Connection:
             await trio.sleep(delay)
         if pieces is not None:
             await self._send(self._socket, pieces, self._stall)
-        authenticated = authentication.authenticated
-        self._reader.max_size = self._max_request_size if authenticated else authentication.max_receive_size
+        self._limit(authentication)
         return delay < 0
+
+    def _limit(self, authentication: Authentication) -> None:
+        """Small frames only, as long as nobody has proved who it is."""
+        if authentication.authenticated:
+            self._reader.limit(self._max_request_size, "socket.request.max.bytes")
+        else:
+            self._reader.limit(authentication.max_receive_size, "sasl.server.max.receive.size")

@@ -58,8 +58,7 @@ class FrameReader:
     def __init__(self, sock: socket.socket, max_size: int, stall: Stall) -> None:
         self._socket = sock
         self._stall = stall
-        self.max_size = max_size
-        """A larger frame ends the connection; lower until the client has proved who it is."""
+        self.limit(max_size, "socket.request.max.bytes")
         self._buffer = bytearray(INITIAL_CAPACITY)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -68,6 +67,10 @@ class FrameReader:
         """True while nothing of a next frame is there: the connection may be closed without harm."""
         self.waited = False
         """Whether the last frame had to be waited for: others had their turn meanwhile."""
+
+    def limit(self, max_size: int, key: str) -> None:
+        """Has a larger frame end the connection: less is taken until the client has proved who it is."""
+        self._max_size, self._max_size_key = max_size, key
 
     async def next_frame(self) -> memoryview | None:
         """The next frame without its size; None where the peer closed between frames. Raises BadFrame, OSError."""
@@ -79,8 +82,8 @@ class FrameReader:
                     return None
                 raise BadFrame(f"closed after {self._end - self._start} of the 4 bytes of a frame's size")
         size = int.from_bytes(self._view[self._start : self._start + SIZE_BYTES], "big", signed=True)
-        if size < 0 or size > self.max_size:
-            raise BadFrame(f"a frame of {size} bytes (at most {self.max_size} are taken): not Kafka's protocol?")
+        if size < 0 or size > self._max_size:
+            raise BadFrame(f"a frame of {size} bytes ({self._max_size_key} is {self._max_size}): not Kafka's protocol?")
         self._start += SIZE_BYTES
         room = min(size, max(FIRST_ROOM, len(self._buffer)))
         self._make_room(room)
