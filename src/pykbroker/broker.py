@@ -23,6 +23,7 @@ from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
+from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
@@ -34,14 +35,17 @@ from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
+from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.credentials import Credentials
 from pykbroker.server.disk import Disk, ThreadedDisk
+from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
@@ -92,7 +96,7 @@ class Broker:
         users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
-        self.config = config
+        self.config = LiveConfig(config)
         self.database = database
         self._connector = connector
         self._scope = trio.CancelScope()
@@ -169,7 +173,9 @@ class Broker:
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
+        storage.configs.start(replicas)
         channels = BrokerChannels(config, storage.metadata, self._connector)
+        fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
@@ -182,6 +188,7 @@ class Broker:
             metadata=storage.metadata,
             replica_manager=replicas,
             controller=storage.controller,
+            configs=storage.configs,
             group_coordinator=groups,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),
@@ -197,7 +204,9 @@ class Broker:
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(fetchers.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
+                coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
                     ready = Ready(
@@ -248,6 +257,8 @@ class _Storage:
                 path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
                 self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.configs = DynamicConfigManager(self._config, EntityConfigs(self.store, self._clock), self.metadata)
+            await self.configs.load()
             self.authorizer = authorizer_for(self._config, self.store)
             self.credentials = Credentials(
                 self.store,
