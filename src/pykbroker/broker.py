@@ -262,6 +262,7 @@ class _Storage:
             self.authorizer = authorizer_for(self._config, self.store)
             self.credentials = Credentials(
                 self.store,
+                self.configs.entities,
                 self._clock,
                 users=self._users,
                 token_key=self._config.delegation_token_secret_key,

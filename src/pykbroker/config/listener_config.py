@@ -5,6 +5,7 @@ It parses what it finds as the broker's own keys are parsed. It never reads a fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pykbroker.config.broker import BROKER_KEYS, BrokerConfig
@@ -24,6 +25,10 @@ class ListenerConfig:
             if name in self._config.unknown:
                 return BROKER_KEYS[key].parse(self._config.unknown[name])
         return self._config.value(key)
+
+    def subscribe(self, changed: Callable[[frozenset[str]], None]) -> None:
+        """Has `changed` called with the names of keys that have another value now."""
+        self._config.subscribe(changed)
 
     def is_own(self, key: str) -> bool:
         """Whether the listener has a value of its own."""

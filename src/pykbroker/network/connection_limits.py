@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,16 +29,20 @@ REMEMBERED_ADDRESSES = 10_000
 class Rate:
     """At most so many a second; a second's worth may come at once."""
 
-    def __init__(self, per_second: float, now: float) -> None:
+    def __init__(self, per_second: Callable[[], float]) -> None:
         self._per_second = per_second
-        self._left = max(1.0, per_second)
-        self._at = now
+        self._left = self._at = 0.0
+        self._began = False
 
     def take(self, now: float) -> float:
         """Takes one, and answers how many seconds there are to wait for it."""
-        self._left = min(max(1.0, self._per_second), self._left + (now - self._at) * self._per_second) - 1
-        self._at = now
-        return max(0.0, -self._left / self._per_second)
+        rate = self._per_second()
+        if rate >= UNLIMITED:
+            return 0.0
+        most = max(1.0, rate)
+        self._left = (min(most, self._left + (now - self._at) * rate) if self._began else most) - 1
+        self._at, self._began = now, True
+        return max(0.0, -self._left / rate)
 
     def take_if_there(self, now: float) -> bool:
         """Takes one if nobody has to wait for it."""
@@ -48,64 +52,94 @@ class Rate:
         return False
 
 
-class ListenerSlots:
-    """A listener's connections: its own limits, then the broker's."""
+class Slots:
+    """At most so many connections at a time; the limit may change."""
 
-    def __init__(self, config: ListenerConfig, broker: trio.Semaphore, broker_rate: Rate | None) -> None:
-        self._broker = broker
-        self._own: trio.Semaphore | None = None
-        if config.is_own("max.connections"):
-            self._own = trio.Semaphore(config.value("max.connections"))
-        own_rate = config.is_own("max.connection.creation.rate")
-        rate = Rate(config.value("max.connection.creation.rate"), trio.current_time()) if own_rate else None
-        self._rates = [one for one in (rate, broker_rate) if one is not None]
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._used = 0
+        self._freed = trio.Event()
 
     async def acquire(self) -> None:
         """Waits until another connection may be."""
+        while self._used >= self._limit():
+            await self._freed.wait()
+        self._used += 1
+
+    def release(self) -> None:
+        """A connection has ended."""
+        self._used -= 1
+        self.look()
+
+    def look(self) -> None:
+        """Has those who wait look again."""
+        self._freed.set()
+        self._freed = trio.Event()
+
+
+class ListenerSlots:
+    """A listener's connections: its own limits, then the broker's."""
+
+    def __init__(self, slots: Sequence[Slots], rates: Sequence[Rate]) -> None:
+        self._slots = slots
+        self._rates = rates
+
+    async def acquire(self) -> None:
+        """Waits until another connection may be, and may come."""
         for rate in self._rates:
             wait = rate.take(trio.current_time())
             if wait:
                 await trio.sleep(wait)
-        if self._own is not None:
-            await self._own.acquire()
-        await self._broker.acquire()
+        for slots in self._slots:
+            await slots.acquire()
 
     def release(self) -> None:
         """A connection has ended."""
-        self._broker.release()
-        if self._own is not None:
-            self._own.release()
+        for slots in self._slots:
+            slots.release()
 
 
 class ConnectionLimits:
-    """The limits of a broker's connections."""
+    """The limits of a broker's connections; its config may change while it runs."""
 
     def __init__(self, config: BrokerConfig) -> None:
         self._config = config
-        self._broker = trio.Semaphore(config.max_connections)
-        self._rate: Rate | None = None
+        self._broker = Slots(lambda: config.max_connections)
+        self._listeners: dict[str, Slots] = {}
+        self._rate = Rate(lambda: config.max_connection_creation_rate)
         self._per_ip: Counter[str] = Counter()
         self._overrides = _limits_per_ip(config.max_connections_per_ip_overrides)
         self._ip_rates: dict[str, Rate] = {}
         self.ip_rate: Callable[[str], float | None] = lambda ip: None
         """The quota `connection_creation_rate` of an address, where there is one."""
+        config.subscribe(self._config_changed)
+
+    def _config_changed(self, changed: frozenset[str]) -> None:
+        if "max.connections.per.ip.overrides" in changed:
+            self._overrides = _limits_per_ip(self._config.max_connections_per_ip_overrides)
+        for slots in (self._broker, *self._listeners.values()):
+            slots.look()
 
     def slots(self, listener: str) -> ListenerSlots:
-        """The slots of a listener; to be called in the loop."""
-        if self._rate is None and self._config.max_connection_creation_rate < UNLIMITED:
-            self._rate = Rate(self._config.max_connection_creation_rate, trio.current_time())
-        return ListenerSlots(ListenerConfig(self._config, listener), self._broker, self._rate)
+        """The slots of a listener, the same for each of its addresses."""
+        own = ListenerConfig(self._config, listener)
+
+        def of_its_own(key: str) -> int:
+            return int(own.value(key)) if own.is_own(key) else UNLIMITED
+
+        slots = self._listeners.setdefault(listener, Slots(lambda: of_its_own("max.connections")))
+        rate = Rate(lambda: of_its_own("max.connection.creation.rate"))
+        return ListenerSlots([slots, self._broker], [rate, self._rate])
 
     def opened(self, ip: str) -> str | None:
         """Counts a connection; says which limit it is over, if it is."""
         self._per_ip[ip] += 1
         if self._per_ip[ip] > self._overrides.get(ip, self._config.max_connections_per_ip):
             return "max.connections.per.ip"
-        quota = self.ip_rate(ip)
-        if quota is not None:
+        if self.ip_rate(ip) is not None:
             if len(self._ip_rates) >= REMEMBERED_ADDRESSES:
                 self._ip_rates.clear()
-            rate = self._ip_rates.setdefault(ip, Rate(quota, trio.current_time()))
+            rate = self._ip_rates.setdefault(ip, Rate(lambda: self.ip_rate(ip) or UNLIMITED))
             if not rate.take_if_there(trio.current_time()):
                 return "its quota connection_creation_rate"
         return None

@@ -50,11 +50,14 @@ class TlsListener:
             auth = "none"  # SASL proves the client; its own prefix turns certificates on as well (KIP-684).
         self._client_auth = CLIENT_AUTH[auth]
         self._rules = MappingRules(config.value("ssl.principal.mapping.rules"))
-        self._files = [
-            config.value(key) for key in ("ssl.keystore.location", "ssl.truststore.location") if config.value(key)
-        ]
-        self._seen = self._stamps()
+        self._seen: list[tuple[int, int, int] | None] | None = self._stamps()
         self._context = self._make()
+        config.subscribe(self._config_changed)
+
+    def _config_changed(self, changed: frozenset[str]) -> None:
+        """Has the next client find other certificates where the config names others, or the same ones again."""
+        if any(".ssl." in name or name.startswith("ssl.") for name in changed):
+            self._seen = None
 
     def context(self) -> ssl.SSLContext:
         """The context for the next client. Files that can't be used are logged, and the old context stays."""
@@ -76,7 +79,10 @@ class TlsListener:
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
         found: list[tuple[int, int, int] | None] = []
-        for path in self._files:
+        for key in ("ssl.keystore.location", "ssl.truststore.location"):
+            path = self._config.value(key)
+            if not path:
+                continue
             try:
                 stat = os.stat(path)
                 found.append((stat.st_mtime_ns, stat.st_ino, stat.st_size))

@@ -15,16 +15,15 @@ from uuid import UUID
 import trio
 
 from pykbroker.cluster.image import uuid_from, uuid_text
-from pykbroker.metadata import credential_znodes, znodes
-from pykbroker.metadata.store import BadVersion, Create, MetadataStore, NodeExists, NoNode, Operation, Set, StoreError
-from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.metadata import token_znodes, znodes
+from pykbroker.metadata.store import Create, MetadataStore, NoNode, Operation, Set, StoreError
 from pykbroker.security.delegation_token import DelegationToken, password, secret
 from pykbroker.security.scram import HASHES, Found, ScramCredential, make_credential, parse_credential
 from pykbroker.server.clock import Clock
+from pykbroker.server.entity_configs import EntityConfigs
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 10
 KEPT_NOTES = 100
 SALT_BYTES = 16
 DERIVED = 1000
@@ -37,6 +36,7 @@ class Credentials:
     def __init__(
         self,
         store: MetadataStore,
+        entities: EntityConfigs,
         clock: Clock,
         *,
         users: Mapping[str, str] | None = None,
@@ -45,6 +45,7 @@ class Credentials:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._store = store
+        self._entities = entities
         self._clock = clock
         self._users = dict(users or {})
         self._token_key = token_key
@@ -55,6 +56,7 @@ class Credentials:
         self._changed = trio.Event()
         self.tokens: dict[str, DelegationToken] = {}
         self._by_secret: dict[bytes, str] = {}
+        entities.on_change("users", self._set_user)
 
     # ---- asking
 
@@ -113,34 +115,22 @@ class Credentials:
     # ---- the store
 
     async def load(self) -> None:
-        """Reads every credential and token. Raises StoreError."""
-        scram: dict[tuple[str, str], ScramCredential] = {}
-        for path, node in (await self._store.subtree(credential_znodes.USERS)).items():
-            user = credential_znodes.user_at(path)
-            if user is None:
-                continue
-            config = znodes.decode_config(node.data)
-            for mechanism in HASHES.keys() & config.keys():
-                try:
-                    scram[user, mechanism] = parse_credential(config[mechanism])
-                except ValueError:
-                    log.error("the %s credential of user %s can't be read", mechanism, user)
+        """Reads every token. Raises StoreError."""
         tokens: dict[str, DelegationToken] = {}
-        for node in (await self._store.subtree(credential_znodes.TOKENS)).values() if self.tokens_enabled else ():
-            token = credential_znodes.decode_token(node.data)
+        for node in (await self._store.subtree(token_znodes.TOKENS)).values():
+            token = token_znodes.decode_token(node.data)
             tokens[token.id] = token
-        self._scram, self.tokens = scram, tokens
+        self.tokens = tokens
         self._by_secret = {self.secret_of(token): token.id for token in tokens.values()}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Reads, and reads again whenever some broker changed something; ends tokens that have expired."""
-        watched = [credential_znodes.USERS, credential_znodes.CONFIG_CHANGES]
-        if self.tokens_enabled:
-            await self._store.ensure_path(credential_znodes.TOKENS)
-            await self._store.ensure_path(credential_znodes.TOKEN_CHANGES)
-            watched.append(credential_znodes.TOKEN_CHANGES)
-        for path in watched:
-            self._store.watch(path, lambda: self._changed.set())
+        """Reads the tokens, and again whenever some broker changed one; ends those that have expired."""
+        if not self.tokens_enabled:
+            task_status.started()
+            return
+        for path in (token_znodes.TOKENS, token_znodes.TOKEN_CHANGES):
+            await self._store.ensure_path(path)
+        self._store.watch(token_znodes.TOKEN_CHANGES, lambda: self._changed.set())
         await self.load()
         task_status.started()
         while True:
@@ -152,41 +142,42 @@ class Credentials:
                 self._changed = trio.Event()
                 await self.load()
             except StoreError as error:
-                log.error("credentials can't be read, those known stay in force: %s", error)
+                log.error("the delegation tokens can't be read, those known stay in force: %s", error)
+
+    def _set_user(self, entity: str, config: Mapping[str, str]) -> None:
+        """Takes a user's credentials over from its config; what stands below a user is its client ids'."""
+        _, _, escaped = entity.partition("/")
+        user = None if "/" in escaped else znodes.entity_name(escaped)
+        if user is None:
+            return
+        for mechanism in HASHES:
+            self._scram.pop((user, mechanism), None)
+            if mechanism in config:
+                try:
+                    self._scram[user, mechanism] = parse_credential(config[mechanism])
+                except ValueError:
+                    log.error("the %s credential of user %s can't be read", mechanism, user)
 
     async def alter_scram(self, user: str, changes: Mapping[str, ScramCredential | None]) -> None:
-        """Sets a user's credentials by mechanism, or removes them; quotas in the same node stay. Raises KafkaError."""
-        path = credential_znodes.user_path(user)
-        for _ in range(ATTEMPTS):
-            node = await self._store.find(path)
-            config = znodes.decode_config(node.data) if node is not None else {}
-            for mechanism, credential in changes.items():
-                if credential is None:
-                    config.pop(mechanism, None)
-                else:
-                    config[mechanism] = credential.to_text()
-            data = znodes.encode_config(config)
-            operation: Operation = Create(path, data) if node is None else Set(path, data, node.stat.version)
-            note_path, note = credential_znodes.user_change(user)
-            try:
-                await self._store.multi([operation, Create(note_path, note, sequential=True)])
-            except (BadVersion, NodeExists, NoNode):
-                continue
-            await self._forget_notes(credential_znodes.CONFIG_CHANGES)
-            await self.load()
-            return
-        raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, "The user was changed by others again and again.")
+        """Sets a user's credentials by mechanism, or removes them; its quotas stay. Raises StoreError."""
+        gone = {mechanism for mechanism, credential in changes.items() if credential is None}
+        new = {mechanism: one.to_text() for mechanism, one in changes.items() if one is not None}
+
+        def plan(config: Mapping[str, str]) -> Mapping[str, str]:
+            return {**{key: value for key, value in config.items() if key not in gone}, **new}
+
+        await self._entities.change(znodes.entity("users", user), plan)
 
     async def put_token(self, token: DelegationToken) -> None:
         """Stores a token, new or changed. Raises StoreError."""
-        path, data = credential_znodes.token_path(token.id), credential_znodes.encode_token(token)
+        path, data = token_znodes.token_path(token.id), token_znodes.encode_token(token)
         known = await self._store.find(path) is not None
         await self._write_token(token.id, Set(path, data) if known else Create(path, data))
 
     async def end_token(self, token: DelegationToken) -> None:
         """Removes a token. Raises StoreError."""
         try:
-            await self._store.delete(credential_znodes.token_path(token.id))
+            await self._store.delete(token_znodes.token_path(token.id))
         except NoNode:
             pass
         await self._write_token(token.id)
@@ -199,9 +190,9 @@ class Credentials:
             await self.end_token(token)
 
     async def _write_token(self, token_id: str, *operations: Operation) -> None:
-        note_path, note = credential_znodes.token_change(token_id)
+        note_path, note = token_znodes.token_change(token_id)
         await self._store.multi([*operations, Create(note_path, note, sequential=True)])
-        await self._forget_notes(credential_znodes.TOKEN_CHANGES)
+        await self._forget_notes(token_znodes.TOKEN_CHANGES)
         await self.load()
 
     async def _forget_notes(self, folder: str) -> None:

@@ -1,7 +1,4 @@
-"""Where SCRAM credentials and delegation tokens stand in the metadata store, in Apache Kafka's layout.
-
-A user's credentials are keys of its config, beside its quotas. It never reads or writes a store.
-"""
+"""Where delegation tokens stand in the metadata store, in Apache Kafka's layout. It never reads or writes a store."""
 
 from __future__ import annotations
 
@@ -12,11 +9,8 @@ from urllib.parse import quote, unquote
 from pykbroker.security.delegation_token import DelegationToken
 from pykbroker.security.principal import KafkaPrincipal, parse_principal
 
-USERS = "/config/users"
-CONFIG_CHANGES = "/config/changes"
 TOKENS = "/delegation_token/tokens"
 TOKEN_CHANGES = "/delegation_token/token_changes"
-DEFAULT_USER = "<default>"
 
 
 def sanitized(name: str) -> str:
@@ -27,23 +21,6 @@ def sanitized(name: str) -> str:
 def desanitized(name: str) -> str:
     """A node's name as it was."""
     return unquote(name)
-
-
-def user_path(user: str) -> str:
-    """Where a user's config stands."""
-    return f"{USERS}/{sanitized(user)}"
-
-
-def user_at(path: str) -> str | None:
-    """The user whose config stands there; None for other nodes, such as a user's client ids."""
-    name = path[len(USERS) + 1 :]
-    return None if "/" in name or name == DEFAULT_USER else desanitized(name)
-
-
-def user_change(user: str) -> tuple[str, bytes]:
-    """The note by which other brokers learn that a user's config changed: its path without the number, and its text."""
-    note = {"version": 2, "entity_path": f"users/{sanitized(user)}"}
-    return f"{CONFIG_CHANGES}/config_change_", _dump(note)
 
 
 def token_path(token_id: str) -> str:
