@@ -66,6 +66,9 @@ class Notes:
             self.removed.append(tp)
         return {tp: self.failing.get(f"delete {tp}", ErrorCode.NONE) for tp in tps}
 
+    def find(self, tp: TopicPartition) -> None:
+        return None
+
     def update_config(self, topic: str, config: LogConfig) -> None:
         self.configs.append((topic, config))
 
@@ -409,6 +412,8 @@ async def test_a_changed_config_is_there_after_a_restart(tmp_path: Path) -> None
 
     again = Broker(tmp_path / "metadata.db")
     await again.controller.load()
+    assert again.metadata.log_config("t").retention_ms == 5, "known before logs are opened"
+    await again.controller.start(again.notes, ME)
     topic = again.metadata.topic("t")
     assert topic is not None
     assert topic.config == {"retention.ms": "5"}
@@ -416,10 +421,14 @@ async def test_a_changed_config_is_there_after_a_restart(tmp_path: Path) -> None
     await again.store.close()
 
 
-async def test_a_config_that_can_not_be_stored_is_not_in_force() -> None:
+async def test_a_config_that_can_not_be_stored_is_not_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = await started()
     await made(broker)
-    await broker.store.set("/controller_epoch", b"9")
+
+    async def fail(operations: object) -> None:
+        raise StoreError("metadata.db", "disk is full")
+
+    monkeypatch.setattr(broker.store, "multi", fail)
     (refused,) = await broker.controller.alter_configs([Alteration("t", [Change("retention.ms", "5")])])
     assert refused is not None
     assert refused.code is ErrorCode.KAFKA_STORAGE_ERROR

@@ -6,9 +6,11 @@ It holds the current image and each topic's effective config. It never writes: t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from uuid import UUID
+
+import trio
 
 from pykbroker.cluster.image import (
     INTERNAL_TOPICS,
@@ -45,6 +47,8 @@ class MetadataCache:
         self._config = config
         self._defaults = LogConfig.resolve(config, {})
         self._log_configs: dict[str, LogConfig] = {}
+        self._overrides: dict[str, Mapping[str, str]] = {}
+        self._changed = trio.Event()
         self._advertised = {listener.name: listener for listener in config.advertised}
         self.image = ClusterImage(cluster_id="")
         self.broker_epoch = NO_EPOCH
@@ -57,9 +61,28 @@ class MetadataCache:
 
     def publish(self, image: ClusterImage) -> None:
         """Makes an image the current one."""
-        if len(self._log_configs) > len(image.topics):
-            self._log_configs = {name: one for name, one in self._log_configs.items() if name in image.topics}
+        for name in self.image.topics.keys() - image.topics.keys():
+            self._log_configs.pop(name, None)
+            self._overrides.pop(name, None)
         self.image = image
+        if self._changed.statistics().tasks_waiting:
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def wait_until(self, ready: Callable[[ClusterImage], bool], timeout: float) -> bool:
+        """Waits until an image satisfies `ready`; False where none has after `timeout` seconds."""
+        with trio.move_on_after(timeout):
+            while not ready(self.image):
+                await self._changed.wait()
+        return ready(self.image)
+
+    def knows_config(self, topic: str) -> bool:
+        """Whether a topic's config has been read from the store."""
+        return topic in self._log_configs
+
+    def overrides(self, topic: str) -> Mapping[str, str]:
+        """A topic's own overrides, as they were set last."""
+        return self._overrides.get(topic, {})
 
     def set_overrides(self, topic: str, overrides: Mapping[str, str]) -> LogConfig:
         """Makes a topic's effective config from its overrides; before the topic itself is published, too."""
@@ -69,6 +92,7 @@ class MetadataCache:
             log.error("topic %s keeps the broker's defaults, as its config can't be read: %s", topic, error)
             config = self._defaults
         self._log_configs[topic] = config
+        self._overrides[topic] = overrides
         return config
 
     def topic(self, name: str) -> TopicImage | None:
