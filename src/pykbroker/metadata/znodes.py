@@ -16,6 +16,8 @@ from pykbroker.protocol.topic_partition import TopicPartition
 
 BROKER_IDS = "/brokers/ids"
 TOPICS = "/brokers/topics"
+CONFIG = "/config"
+CONFIG_CHANGES = "/config/changes"
 TOPIC_CONFIGS = "/config/topics"
 FEATURES = "/feature"
 DELETE_TOPICS = "/admin/delete_topics"
@@ -23,7 +25,6 @@ CLUSTER_ID = "/cluster/id"
 CONTROLLER = "/controller"
 CONTROLLER_EPOCH = "/controller_epoch"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
-CONFIG_CHANGES = "/config/changes"
 ISR_CHANGES = "/isr_change_notification"
 LOG_DIR_EVENTS = "/log_dir_event_notification"
 REASSIGN = "/admin/reassign_partitions"
@@ -67,6 +68,50 @@ def state_path(topic: str, partition: int) -> str:
 def config_path(topic: str) -> str:
     """Where a topic's overrides stand."""
     return f"{TOPIC_CONFIGS}/{topic}"
+
+
+DEFAULT_ENTITY = "<default>"
+"""The name that stands for every entity of a kind without a config of its own."""
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+def entity(kind: str, name: str | None) -> str:
+    """An entity's path below `/config`, its name escaped as Kafka does (`*` too); None is the default entity."""
+    return f"{kind}/{DEFAULT_ENTITY if name is None else _escape(name)}"
+
+
+def entity_name(escaped: str) -> str | None:
+    """The name that one part of an entity's path stands for; None for the default entity."""
+    if escaped == DEFAULT_ENTITY:
+        return None
+    pieces = escaped.split("%")
+    raw = pieces[0].encode()
+    for piece in pieces[1:]:
+        raw += bytes.fromhex(piece[:2]) + piece[2:].encode()
+    return raw.decode()
+
+
+def _escape(name: str) -> str:
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode())
+
+
+def entity_path(entity: str) -> str:
+    """Where an entity's config stands."""
+    return f"{CONFIG}/{entity}"
+
+
+def encode_config_change(entity: str) -> bytes:
+    """A notification, version 2."""
+    return _dump({"version": 2, "entity_path": entity})
+
+
+def decode_config_change(data: bytes) -> str | None:
+    """The entity that a notification of version 1 or 2 names; None for one that can't be understood."""
+    body = _load(data)
+    if "entity_path" in body:
+        return str(body["entity_path"])
+    kind, name = body.get("entity_type"), body.get("entity_name")
+    return f"{kind}/{name}" if kind and name else None
 
 
 def broker_path(broker: int) -> str:
@@ -255,18 +300,6 @@ def encode_partitions(tps: Iterable[TopicPartition]) -> bytes:
 def decode_partitions(data: bytes) -> list[TopicPartition]:
     """A list of partitions."""
     return [TopicPartition(one["topic"], int(one["partition"])) for one in _load(data).get("partitions", ())]
-
-
-def encode_config_change(path: str) -> bytes:
-    """News of a changed config, `topics/orders`."""
-    return _dump({"version": 2, "entity_path": path})
-
-
-def decode_config_change(data: bytes) -> str:
-    """The path of an entity whose config changed; version 1 has kind and name apart."""
-    body = _load(data)
-    path = body.get("entity_path")
-    return str(path) if path is not None else f"{body['entity_type']}/{body['entity_name']}"
 
 
 def decode_log_dir_event(data: bytes) -> int:

@@ -52,8 +52,9 @@ class ControlRequests:
         metadata: MetadataCache,
         replicas: ReplicaManager,
         deleted: Iterable[DeletionCallback],
+        joined: trio.Event,
     ) -> None:
-        """`deleted` are told of the partitions of every topic that is gone."""
+        """`deleted` are told of the partitions of every topic that is gone; `joined` is set by the first controller."""
         self._node_id = node_id
         self._store = store
         self._metadata = metadata
@@ -62,8 +63,7 @@ class ControlRequests:
         self._state_change = trio.Lock()
         self.controller_epoch = 0
         """The highest that was seen."""
-        self.joined = trio.Event()
-        """Set once a controller has told this broker about the cluster."""
+        self._joined = joined
 
     async def handle(self, request: Any, version: int) -> Any:
         """The answer to any of the three."""
@@ -139,7 +139,7 @@ class ControlRequests:
             for tps in gone.values():
                 for told in self._deleted:
                     await told(tps)
-        self.joined.set()
+        self._joined.set()
         return UpdateMetadataResponse()
 
     def _broker(self, broker: UpdateMetadataRequest.LiveBroker) -> BrokerImage:

@@ -36,7 +36,6 @@ from pykbroker.protocol.message import Message
 from pykbroker.server.broker_channel import BrokerChannels
 from pykbroker.server.broker_lifecycle import read_brokers
 from pykbroker.server.clock import Clock
-from pykbroker.server.config_changes import ConfigChanges
 from pykbroker.server.control_requests import ControlRequests
 from pykbroker.server.controller_channels import ControllerChannels
 from pykbroker.server.controller_partitions import PREFERRED, Partitions
@@ -94,14 +93,12 @@ class ControllerOffice:
         store: MetadataStore,
         metadata: MetadataCache,
         clock: Clock,
-        config_changes: ConfigChanges,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._config = config
         self._store = store
         self._metadata = metadata
         self._clock = clock
-        self._config_changes = config_changes
         self._random_bytes = random_bytes
         self._marks: set[str] = set()
         self._news = trio.Event()
@@ -172,7 +169,7 @@ class ControllerOffice:
             channels = ControllerChannels(self._channels, self._nursery, seconds, self._answered)
         reign = Reign(self._config, self._store, context, epoch_version, self._control, channels)
         partitions = Partitions(reign, lambda topic: self._metadata.log_config(topic).unclean_leader_election_enable)
-        topics = Topics(reign, partitions, self._metadata, self._config_changes)
+        topics = Topics(reign, partitions, self._metadata)
         office = self.current = Office(reign, partitions, topics, Reassignments(reign))
         try:
             await self._take_over(office)

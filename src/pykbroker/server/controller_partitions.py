@@ -64,6 +64,20 @@ class Partitions:
             await self._reign.send(first)
         await self._reign.send(batch)
         await self.bring_online()
+        await self._take_out_all_dead()
+
+    async def _take_out_all_dead(self) -> None:
+        """Brokers that went before this controller came leave the ISRs of partitions that others lead."""
+        dead: dict[int, list[TopicPartition]] = {}
+        for tp, state in self._context.partitions():
+            live = self._context.live_for(tp)
+            for broker in state.isr:
+                if broker not in live and state.partition_epoch >= 0 and (len(state.isr) > 1 or state.leader == broker):
+                    dead.setdefault(broker, []).append(tp)
+        batch = self._reign.batch()
+        for broker, tps in dead.items():
+            await self._take_out(broker, tps, batch)
+        await self._reign.send(batch)
 
     async def bring_online(self) -> None:
         """Tries all that are new or offline."""
@@ -259,10 +273,9 @@ class Partitions:
             led, lambda tp, state: elect_for_shutdown(state, context.live_for(tp), context.epoch)
         )
         self._tell(changed, batch)
-        for tp in changed:
-            batch.leader_and_isr([broker], tp)
         followed = [tp for tp, state in hosted if tp not in led]
-        for tp in followed:
+        for tp in (*changed, *followed):
+            # Kafka has it follow where it led; it would only come into the ISR again, and go with it.
             batch.stop_replica(broker, tp, delete=False)
             context.phases.move_replica(tp, broker, ReplicaPhase.OFFLINE)
         await self._take_out(broker, followed, batch)

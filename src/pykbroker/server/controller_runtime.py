@@ -1,7 +1,7 @@
 """What this broker makes of the cluster's metadata: reads it at start, joins in, changes it for clients.
 
-Topics are the controller's to change, and are refused with NOT_CONTROLLER while another broker is it; configs, and the
-topics that a client's Metadata asks for, any broker may write. What is allowed is decided in `controller`.
+Topics are the controller's to change, and are refused with NOT_CONTROLLER while another broker is it; those that a
+client's Metadata asks for any broker may store. What is allowed is decided in `controller`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,12 @@ from pykbroker.cluster.image import (
 )
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.controller.balance import unbalanced
-from pykbroker.controller.configs import Alteration, plan_alteration
 from pykbroker.controller.topics import Draw, NewTopic, internal_topic, plan_creation, plan_growth
 from pykbroker.metadata import znodes
 from pykbroker.metadata.store import (
-    ANY_VERSION,
-    BadVersion,
     Create,
     MetadataStore,
     NodeExists,
-    Operation,
     Set,
     StoreError,
 )
@@ -44,7 +40,6 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels
 from pykbroker.server.broker_lifecycle import BrokerLifecycle, read_brokers
 from pykbroker.server.clock import Clock
-from pykbroker.server.config_changes import ConfigChanges
 from pykbroker.server.control_requests import ControlRequests, DeletionCallback
 from pykbroker.server.controller_office import CONTROLLER, ControllerOffice, Office
 from pykbroker.server.controller_partitions import PREFERRED
@@ -94,10 +89,10 @@ class ControllerRuntime:
         self._doomed: set[str] = set()
         self._on_deletion: list[DeletionCallback] = []
         self._session_news = trio.Event()
-        self.config_changes = ConfigChanges(store)
+        self._joined = trio.Event()
         self.isr_store = IsrStore(store)
         self.lifecycle = BrokerLifecycle(config, store, metadata, clock)
-        self.office = ControllerOffice(config, store, metadata, clock, self.config_changes, random_bytes)
+        self.office = ControllerOffice(config, store, metadata, clock, random_bytes)
         self.control: ControlRequests | None = None
         """Takes the controller's requests, once started."""
 
@@ -109,7 +104,6 @@ class ControllerRuntime:
         A new store gets `known_cluster_id` (of data that is there already) or a random id. Raises StoreError.
         """
         await self._make_paths(known_cluster_id or uuid_text(uuid_from(self._random_bytes(16))))
-        await self.config_changes.catch_up()
         cluster_id = znodes.decode_cluster_id((await self._store.get(znodes.CLUSTER_ID)).data)
         features = await self._store.get(znodes.FEATURES)
         names = await self._store.children(znodes.TOPICS)
@@ -170,7 +164,7 @@ class ControllerRuntime:
         self._assigned.clear()
         self._replicas, self._broker, self._channels = replica_manager, broker, channels
         self.control = ControlRequests(
-            self._config.node_id, self._store, self._metadata, replica_manager, self._on_deletion
+            self._config.node_id, self._store, self._metadata, replica_manager, self._on_deletion, self._joined
         )
         self.office.attach(self.control, channels)
         await self.lifecycle.register(broker)
@@ -185,22 +179,19 @@ class ControllerRuntime:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follows what happens in the cluster until cancelled."""
-        self.config_changes.on_change("topics", self._topic_config_changed)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.office.run, nursery)
-            nursery.start_soon(self.config_changes.run)
             nursery.start_soon(self._follow_features)
             nursery.start_soon(self._follow_session)
             nursery.start_soon(self._balance)
             task_status.started()
 
-    async def joined(self, timeout: float) -> bool:
+    async def wait_until_joined(self, timeout: float = LEADER_SECONDS) -> bool:
         """Waits until the controller has told this broker about the cluster; False after `timeout` seconds."""
-        with trio.move_on_after(timeout):
-            if self.control is not None:
-                await self.control.joined.wait()
-                return True
-        return False
+        if not self._joined.is_set():
+            with trio.move_on_after(timeout):
+                await self._joined.wait()
+        return self._joined.is_set()
 
     async def leave(self) -> None:
         """Hands leaderships and controllership over before the broker stops, where there are others to take them."""
@@ -368,57 +359,6 @@ class ControllerRuntime:
             return office.topics.failure(name)
         except (StoreError, KafkaError, Fenced) as error:
             return self._refusal(error)
-
-    async def alter_configs(
-        self, alterations: Sequence[Alteration], *, validate_only: bool = False
-    ) -> list[KafkaError | None]:
-        """Changes topics' configs; answers for each None or why not. A change is stored and in force here by then."""
-        answers: list[KafkaError | None] = []
-        async with self.office.change:
-            with trio.CancelScope(shield=True):
-                answers = [await self._alter(alteration, validate_only) for alteration in alterations]
-        return answers
-
-    async def _alter(self, alteration: Alteration, validate_only: bool) -> KafkaError | None:
-        path = znodes.config_path(alteration.topic)
-        try:
-            while True:
-                image, version = self._metadata.image, ANY_VERSION
-                topic = image.topics.get(alteration.topic)
-                node = None if topic is None else await self._store.find(path)
-                if topic is not None and node is not None:
-                    version = node.stat.version
-                    image = image.with_topics(replace(topic, config=znodes.decode_config(node.data)))
-                overrides = plan_alteration(image, self._config, alteration)
-                if validate_only or overrides == image.topics[alteration.topic].config:
-                    return None
-                data = znodes.encode_config(overrides)
-                operation: Operation = Create(path, data) if node is None else Set(path, data, version)
-                try:
-                    news = self.config_changes.announcement(f"topics/{alteration.topic}")
-                    await self._store.multi([operation, news])
-                except (BadVersion, NodeExists):
-                    continue
-                self._configure(alteration.topic, overrides)
-                return None
-        except (StoreError, KafkaError) as error:
-            return self._refusal(error)
-
-    async def _topic_config_changed(self, name: str) -> None:
-        async with self.office.change:  # What is read here must not be older than what a client has changed meanwhile.
-            node = await self._store.find(znodes.config_path(name))
-            self._configure(name, {} if node is None else znodes.decode_config(node.data))
-
-    def _configure(self, name: str, overrides: Mapping[str, str]) -> None:
-        """Has a topic's changed config in force on this broker."""
-        topic = self._metadata.topic(name)
-        if topic is None or self._replicas is None or topic.config == overrides:
-            return
-        config = self._metadata.set_overrides(name, overrides)
-        self._metadata.publish(self._metadata.image.with_topics(replace(topic, config=overrides)))
-        self._replicas.update_config(name, config)
-        changed = sorted(key for key, _ in topic.config.items() ^ overrides.items())
-        log.info("changed the config of topic %s: %s", name, ", ".join(dict.fromkeys(changed)))
 
     async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
         """Changes feature levels, all or none; stored and in force by then. Raises KafkaError for the first refused."""

@@ -20,7 +20,6 @@ from pykbroker.metadata import znodes
 from pykbroker.metadata.store import BadVersion, Create, Delete, MetadataStore, Node, Operation, Set
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.config_changes import ConfigChanges
 from pykbroker.server.controller_partitions import Partitions
 from pykbroker.server.controller_reign import Reign
 from pykbroker.server.metadata_cache import MetadataCache
@@ -46,14 +45,11 @@ class _Deletion:
 class Topics:
     """What one controller does with topics."""
 
-    def __init__(
-        self, reign: Reign, partitions: Partitions, metadata: MetadataCache, config_changes: ConfigChanges
-    ) -> None:
+    def __init__(self, reign: Reign, partitions: Partitions, metadata: MetadataCache) -> None:
         self._reign = reign
         self._context = reign.context
         self._partitions = partitions
         self._metadata = metadata
-        self._config_changes = config_changes
         self._deletions: dict[str, _Deletion] = {}
 
     # ---- made and grown --------------------------------------------------------------------------------------------
