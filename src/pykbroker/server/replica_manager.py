@@ -7,7 +7,7 @@ neither who leads nor what a request answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -222,10 +222,11 @@ class ReplicaManager:
                 failed[tp] = ErrorCode.KAFKA_STORAGE_ERROR
         return failed
 
-    def update_config(self, topic: str, config: LogConfig) -> None:
-        """Has a topic's logs follow its changed configuration."""
+    def update_configs(self, configs: Mapping[str, LogConfig]) -> None:
+        """Has topics' logs follow their changed configuration."""
         for tp, replica in self._replicas.items():
-            if tp.topic == topic:
+            config = configs.get(tp.topic)
+            if config is not None and config != replica.log.config:
                 replica.log.config = config
                 replica.partition.min_insync_replicas = config.min_insync_replicas
                 replica.flush_at_ms = 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pykbroker.server.authorizer import Authorizer
     from pykbroker.server.broker_channel import BrokerChannels
     from pykbroker.server.clock import Clock
+    from pykbroker.server.config_manager import DynamicConfigManager
     from pykbroker.server.controller_runtime import ControllerRuntime
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
@@ -34,6 +35,7 @@ class Services:
     metadata: MetadataCache
     replica_manager: ReplicaManager
     controller: ControllerRuntime
+    configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
