@@ -40,6 +40,9 @@ from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.transaction_coordinator import TransactionCoordinator
+from pykbroker.server.transaction_markers import TransactionMarkers
+from pykbroker.server.transaction_verifier import TransactionVerifier
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 log = logging.getLogger(__name__)
@@ -167,6 +170,24 @@ class Broker:
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
+        producer_ids = ProducerIds(storage.store, config.node_id)
+        markers = TransactionMarkers(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            groups=groups,
+            metadata=storage.metadata,
+            channels=channels,
+        )
+        transactions = TransactionCoordinator(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=storage.metadata,
+            disk=self._disk,
+            producer_ids=producer_ids,
+            markers=markers,
+        )
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
         services = Services(
             config=config,
@@ -177,8 +198,18 @@ class Broker:
             replica_manager=replicas,
             controller=storage.controller,
             group_coordinator=groups,
+            transaction_coordinator=transactions,
+            transaction_markers=markers,
+            transaction_verifier=TransactionVerifier(
+                config=config,
+                clock=clock,
+                replica_manager=replicas,
+                metadata=storage.metadata,
+                transactions=transactions,
+                channels=channels,
+            ),
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
-            producer_ids=ProducerIds(storage.store, config.node_id),
+            producer_ids=producer_ids,
             channels=channels,
         )
         async with trio.open_nursery() as jobs:
@@ -186,6 +217,7 @@ class Broker:
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
                 await coordinators.start(groups.run)
+                await coordinators.start(transactions.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
@@ -202,6 +234,7 @@ class Broker:
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    transactions.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()

@@ -19,6 +19,7 @@ from pykbroker.apis import (
     producers,
     records,
     topics,
+    transactions,
 )
 from pykbroker.server.request import Handler
 
@@ -36,6 +37,7 @@ _FAMILIES = (
     producers,
     records,
     topics,
+    transactions,
 )
 
 HANDLERS: Mapping[int, Handler] = {
