@@ -18,11 +18,6 @@ DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 UNSERVED_APIS = frozenset(
     {
         ApiKey.OFFSET_DELETE,
-        ApiKey.ADD_PARTITIONS_TO_TXN,
-        ApiKey.ADD_OFFSETS_TO_TXN,
-        ApiKey.END_TXN,
-        ApiKey.WRITE_TXN_MARKERS,
-        ApiKey.TXN_OFFSET_COMMIT,
         ApiKey.DESCRIBE_ACLS,
         ApiKey.CREATE_ACLS,
         ApiKey.DELETE_ACLS,
