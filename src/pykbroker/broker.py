@@ -22,22 +22,28 @@ import trio
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.keys import ConfigError
+from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
+from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.disk import Disk, ThreadedDisk
+from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
@@ -90,7 +96,7 @@ class Broker:
         connector: Connector = connect,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
-        self.config = config
+        self.config = LiveConfig(config)
         self.database = database
         self._connector = connector
         self._scope = trio.CancelScope()
@@ -166,28 +172,14 @@ class Broker:
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
+        storage.configs.start(replicas)
         channels = BrokerChannels(config, storage.metadata, self._connector)
+        fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
         producer_ids = ProducerIds(storage.store, config.node_id)
-        markers = TransactionMarkers(
-            config=config,
-            clock=clock,
-            replica_manager=replicas,
-            groups=groups,
-            metadata=storage.metadata,
-            channels=channels,
-        )
-        transactions = TransactionCoordinator(
-            config=config,
-            clock=clock,
-            replica_manager=replicas,
-            metadata=storage.metadata,
-            disk=self._disk,
-            producer_ids=producer_ids,
-            markers=markers,
-        )
+        markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
         services = Services(
             config=config,
@@ -197,28 +189,27 @@ class Broker:
             metadata=storage.metadata,
             replica_manager=replicas,
             controller=storage.controller,
+            configs=storage.configs,
             group_coordinator=groups,
             transaction_coordinator=transactions,
             transaction_markers=markers,
-            transaction_verifier=TransactionVerifier(
-                config=config,
-                clock=clock,
-                replica_manager=replicas,
-                metadata=storage.metadata,
-                transactions=transactions,
-                channels=channels,
-            ),
+            transaction_verifier=verifier,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=producer_ids,
             channels=channels,
+            authorizer=storage.authorizer,
         )
         async with trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                if storage.authorizer is not None:
+                    await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(fetchers.run)
                 await coordinators.start(transactions.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
+                coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
                     ready = Ready(
@@ -239,6 +230,42 @@ class Broker:
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+    def _transactions(
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        groups: GroupCoordinator,
+        channels: BrokerChannels,
+        producer_ids: ProducerIds,
+    ) -> tuple[TransactionMarkers, TransactionCoordinator, TransactionVerifier]:
+        config, clock, metadata = self.config, self._clock, storage.metadata
+        markers = TransactionMarkers(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            groups=groups,
+            metadata=metadata,
+            channels=channels,
+        )
+        transactions = TransactionCoordinator(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            disk=self._disk,
+            producer_ids=producer_ids,
+            markers=markers,
+        )
+        verifier = TransactionVerifier(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            transactions=transactions,
+            channels=channels,
+        )
+        return markers, transactions, verifier
 
 
 class _Storage:
@@ -269,12 +296,15 @@ class _Storage:
                 path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
                 self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.configs = DynamicConfigManager(self._config, EntityConfigs(self.store, self._clock), self.metadata)
+            await self.configs.load()
+            self.authorizer = authorizer_for(self._config, self.store)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
             self._leave_offline()
-        except (DataDirectoryError, StoreError) as error:
+        except (DataDirectoryError, StoreError, ConfigError) as error:
             self.logs.unlock()
             raise StartupError(str(error)) from error
         except BaseException:

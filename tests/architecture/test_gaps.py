@@ -3,10 +3,7 @@
 from pykbroker.apis import HANDLERS, gaps
 from pykbroker.cluster.features import FEATURES
 from pykbroker.protocol.api_keys import ApiKey
-from pykbroker.protocol.errors import ErrorCode
-from pykbroker.protocol.messages.alter_configs import AlterConfigsRequest
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
-from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 
@@ -33,14 +30,3 @@ def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
         (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
     assert result.configs
     assert {config.documentation for config in result.configs} == {None}
-
-
-def test_only_topics_configs_are_changed(kafka_broker: KafkaBroker) -> None:
-    assert gaps.CONFIG_CHANGES
-    others = [(4, "1"), (4, ""), (8, "1"), (16, "metrics"), (32, "group")]
-    with WireClient(kafka_broker.host, kafka_broker.port) as client:
-        for message, version in ((AlterConfigsRequest, 2), (IncrementalAlterConfigsRequest, 1)):
-            resources = [message.Resource(resource_type=kind, resource_name=name) for kind, name in others]
-            answers = client.request(message(resources=resources), version).responses
-            assert [answer.error_code for answer in answers] == [ErrorCode.INVALID_REQUEST] * len(others)
-            assert all("can't be changed" in answer.error_message for answer in answers)

@@ -51,7 +51,8 @@ class MemoryLog:
         patched[:8] = self.log_end_offset.to_bytes(8, "big")
         self.batches.append(bytes(patched))
         self.log_end_offset = next(iter(batches(bytes(patched)))).next_offset
-        return SimpleNamespace(last_offset=self.log_end_offset - 1)
+        first = int.from_bytes(patched[:8], "big")
+        return SimpleNamespace(first_offset=first, last_offset=self.log_end_offset - 1)
 
     def read(self, offset: int, max_bytes: int, *, upper_bound: int) -> SimpleNamespace:
         for batch in self.batches:

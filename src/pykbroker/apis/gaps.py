@@ -9,10 +9,6 @@ TWO_PHASE_COMMIT = (
 )
 FEATURES = "Neither group.version nor share.version is a feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
-CONFIG_CHANGES = (
-    "AlterConfigs and IncrementalAlterConfigs change topics; brokers, broker loggers, client metrics and groups answer "
-    "INVALID_REQUEST."
-)
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(

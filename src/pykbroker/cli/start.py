@@ -31,7 +31,7 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Starts a broker and returns the exit status when it has stopped."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.version:
         print(f"pykbroker {_version()}")
         return 0
@@ -174,8 +174,9 @@ def _node_id(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = Parser(
         prog="pykbroker",
         usage="pykbroker [start] [options]\n       pykbroker dump-log FILE…\n       pykbroker verify DIR…",
         description="Start a Kafka broker. When it serves it prints `ready HOST:PORT node=N cluster=ID`; "
@@ -184,16 +185,16 @@ def _parser() -> argparse.ArgumentParser:
         "log.retention.ms. Options win over --override, that over the environment, that over the file.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--config", metavar="FILE", help="a server.properties")
     add("--override", metavar="KEY=VALUE", action="append", default=[], help="set a config key (may be repeated)")
     add("--host", help="the address to listen on (default 127.0.0.1)")
     add("--port", type=_port, help="the port to listen on (default 9092; 0 for a free one)")
-    place = parser.add_mutually_exclusive_group()
+    place = made.add_mutually_exclusive_group()
     place.add_argument(
         "--data-dir", metavar="DIR", help="where data is kept (default: a folder in your data directory)"
     )
     place.add_argument("--ephemeral", action="store_true", help="keep data in a temporary folder, gone at exit")
     add("--node-id", metavar="N", type=_node_id, help="this broker's id (default 1)")
     add("--version", action="store_true", help="print the version and exit")
-    return parser
+    return made

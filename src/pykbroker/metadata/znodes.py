@@ -15,6 +15,8 @@ from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, Topic
 
 BROKER_IDS = "/brokers/ids"
 TOPICS = "/brokers/topics"
+CONFIG = "/config"
+CONFIG_CHANGES = "/config/changes"
 TOPIC_CONFIGS = "/config/topics"
 FEATURES = "/feature"
 DELETE_TOPICS = "/admin/delete_topics"
@@ -27,7 +29,7 @@ PERSISTENT = (
     "/consumers",
     BROKER_IDS,
     TOPICS,
-    "/config/changes",
+    CONFIG_CHANGES,
     DELETE_TOPICS,
     "/brokers/seqid",
     "/isr_change_notification",
@@ -61,6 +63,50 @@ def state_path(topic: str, partition: int) -> str:
 def config_path(topic: str) -> str:
     """Where a topic's overrides stand."""
     return f"{TOPIC_CONFIGS}/{topic}"
+
+
+DEFAULT_ENTITY = "<default>"
+"""The name that stands for every entity of a kind without a config of its own."""
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+def entity(kind: str, name: str | None) -> str:
+    """An entity's path below `/config`, its name escaped as Kafka does (`*` too); None is the default entity."""
+    return f"{kind}/{DEFAULT_ENTITY if name is None else _escape(name)}"
+
+
+def entity_name(escaped: str) -> str | None:
+    """The name that one part of an entity's path stands for; None for the default entity."""
+    if escaped == DEFAULT_ENTITY:
+        return None
+    pieces = escaped.split("%")
+    raw = pieces[0].encode()
+    for piece in pieces[1:]:
+        raw += bytes.fromhex(piece[:2]) + piece[2:].encode()
+    return raw.decode()
+
+
+def _escape(name: str) -> str:
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode())
+
+
+def entity_path(entity: str) -> str:
+    """Where an entity's config stands."""
+    return f"{CONFIG}/{entity}"
+
+
+def encode_config_change(entity: str) -> bytes:
+    """A notification, version 2."""
+    return _dump({"version": 2, "entity_path": entity})
+
+
+def decode_config_change(data: bytes) -> str | None:
+    """The entity that a notification of version 1 or 2 names; None for one that can't be understood."""
+    body = _load(data)
+    if "entity_path" in body:
+        return str(body["entity_path"])
+    kind, name = body.get("entity_type"), body.get("entity_name")
+    return f"{kind}/{name}" if kind and name else None
 
 
 def broker_path(broker: int) -> str:

@@ -25,7 +25,6 @@ from pykbroker.cluster.image import (
     uuid_text,
 )
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.controller.configs import Alteration, plan_alteration
 from pykbroker.controller.topics import Draw, NewTopic, elect, first_state, internal_topic, plan_creation, plan_growth
 from pykbroker.metadata import znodes
 from pykbroker.metadata.store import Check, Create, Delete, MetadataStore, Node, Operation, Set, StoreError
@@ -305,37 +304,6 @@ class ControllerRuntime:
         self._metadata.publish(self._metadata.image.with_topics(grown))
         for tp, code in errors.items():
             raise KafkaError(code, f"The log of partition {tp.partition} could not be made.")
-
-    async def alter_configs(
-        self, alterations: Sequence[Alteration], *, validate_only: bool = False
-    ) -> list[KafkaError | None]:
-        """Changes topics' configs; answers for each None or why not. A change is stored and in force by then."""
-        answers: list[KafkaError | None] = []
-        async with self._change:
-            with trio.CancelScope(shield=True):
-                answers = [await self._alter(alteration, validate_only) for alteration in alterations]
-        return answers
-
-    async def _alter(self, alteration: Alteration, validate_only: bool) -> KafkaError | None:
-        image = self._metadata.image
-        try:
-            overrides = plan_alteration(image, self._config, alteration)
-            topic = image.topics[alteration.topic]
-            if not validate_only and overrides != topic.config:
-                await self._configure(topic, overrides)
-        except (StoreError, KafkaError) as error:
-            return _refusal(error)
-        return None
-
-    async def _configure(self, topic: TopicImage, overrides: Mapping[str, str]) -> None:
-        path, data = znodes.config_path(topic.name), znodes.encode_config(overrides)
-        known = await self._store.find(path) is not None
-        await self._write([Set(path, data) if known else Create(path, data)])
-        config = self._metadata.set_overrides(topic.name, overrides)
-        self._metadata.publish(self._metadata.image.with_topics(replace(topic, config=overrides)))
-        self._manager.update_config(topic.name, config)
-        changed = sorted(key for key, _ in topic.config.items() ^ overrides.items())
-        log.info("changed the config of topic %s: %s", topic.name, ", ".join(dict.fromkeys(changed)))
 
     async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
         """Changes feature levels, all or none; stored and in force by then. Raises KafkaError for the first refused."""

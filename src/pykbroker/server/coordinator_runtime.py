@@ -366,8 +366,8 @@ class CoordinatorRuntime(Generic[S]):
             raise KafkaError(code, error.message) from error
         hosted.written = info.last_offset + 1
         producer_id = None if producer is None else producer.producer_id
-        for record in result.records:
-            _replay(hosted, record, info.last_offset, producer_id)
+        for offset, record in enumerate(result.records, info.first_offset):
+            _replay(hosted, record, offset, producer_id)
         self._on_replayed(hosted)
 
     def _write(
@@ -469,7 +469,11 @@ def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | N
     """A record that can't be read is passed over: better one group lost than fifty."""
     try:
         if producer_id is None:
-            hosted.shard.replay(record)
+            replay_at = getattr(hosted.shard, "replay_at", None)  # For a shard that prunes its log.
+            if replay_at is None:
+                hosted.shard.replay(record)
+            else:
+                replay_at(record, offset)
         elif isinstance(hosted.shard, TransactionalShard):
             hosted.shard.replay_pending(record, producer_id)
     except MalformedMessage as error:

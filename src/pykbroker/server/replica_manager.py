@@ -7,7 +7,7 @@ neither who leads nor what a request answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -18,6 +18,7 @@ from pykbroker.cluster.image import NO_EPOCH, NO_LEADER, PartitionState
 from pykbroker.cluster.partition import Partition
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.records.batch import batches
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 HIGH_WATERMARK = -1
 """In DeleteRecords, the offset that stands for the high watermark."""
+
+RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 
 LeadershipCallback = Callable[[int, int], None]
 
@@ -79,6 +82,7 @@ class ReplicaManager:
         self.fetchers: Fetchers | None = None
         """Set by whoever builds the broker; without them followed partitions stand still."""
         self.isr_changes = IsrChanges(clock, self._isr_changed)
+        self._broker_epochs: dict[int, int] = {}
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
         self._listeners: dict[str, tuple[LeadershipCallback, LeadershipCallback]] = {}
@@ -218,10 +222,11 @@ class ReplicaManager:
                 failed[tp] = ErrorCode.KAFKA_STORAGE_ERROR
         return failed
 
-    def update_config(self, topic: str, config: LogConfig) -> None:
-        """Has a topic's logs follow its changed configuration."""
+    def update_configs(self, configs: Mapping[str, LogConfig]) -> None:
+        """Has topics' logs follow their changed configuration."""
         for tp, replica in self._replicas.items():
-            if tp.topic == topic:
+            config = configs.get(tp.topic)
+            if config is not None and config != replica.log.config:
                 replica.log.config = config
                 replica.partition.min_insync_replicas = config.min_insync_replicas
                 replica.flush_at_ms = 0
@@ -396,7 +401,7 @@ class ReplicaManager:
         """Until it is flushed, what `flush.messages` is waiting for isn't committed."""
         self.take_failures()
         partition, end = replica.partition, replica.log.recovery_point
-        if end > partition.log_end_offset:
+        if partition.is_leader and end > partition.log_end_offset:
             partition.appended(end, self._clock.monotonic())
         self._purgatory.check(partition.topic_partition)
 
@@ -433,6 +438,77 @@ class ReplicaManager:
             if not done:
                 raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
         partition.check_min_insync_after_append()
+
+    # ---- followers -------------------------------------------------------------------------------------------------
+
+    def check_broker_epoch(self, broker_id: int, broker_epoch: int) -> None:
+        """Refuses a broker's fetches from before its last registration that fetched here: NOT_LEADER_OR_FOLLOWER."""
+        known = self._broker_epochs.get(broker_id, NO_EPOCH)
+        if NO_EPOCH < broker_epoch < known:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._broker_epochs[broker_id] = max(known, broker_epoch)
+
+    def follower_fetched(self, replica: Replica, broker_id: int, offset: int, log_start_offset: int) -> None:
+        """A follower fetches from `offset` on: it has all below, on a log that begins at `log_start_offset`."""
+        partition = replica.partition
+        high_watermark_moved, start_moved = partition.follower_fetched(
+            broker_id, offset, log_start_offset, replica.log.log_end_offset, self._clock.monotonic()
+        )
+        if high_watermark_moved or start_moved:
+            self._purgatory.check(partition.topic_partition)
+        if broker_id not in partition.isr and broker_id in self._metadata.image.brokers:
+            proposal = partition.propose_expansion(broker_id)
+            if proposal is not None:
+                self.isr_changes.submit(partition, proposal)
+
+    @property
+    def selects_by_rack(self) -> bool:
+        """Whether consumers are sent to replicas in their own rack (`replica.selector.class`, KIP-392)."""
+        return self._metadata.config.replica_selector_class == RACK_AWARE_SELECTOR
+
+    def preferred_read_replica(self, replica: Replica, rack: str, offset: int) -> int | None:
+        """The live replica that a consumer in a rack had better read from; None for this one."""
+        if not replica.partition.is_leader:
+            return None
+        racks = {broker.id: broker.rack for broker in self._metadata.image.brokers.values()}
+        return replica.partition.preferred_reader(racks, rack, offset)
+
+    def replicate(self, replica: Replica, records: memoryview | None, high_watermark: int, log_start: int) -> None:
+        """As follower: appends what the leader sent, as it is, and believes what it says of its offsets.
+
+        Raises KafkaError: CORRUPT_MESSAGE, OFFSET_OUT_OF_RANGE for records that don't follow, KAFKA_STORAGE_ERROR.
+        """
+        partition, target = replica.partition, replica.log
+        appended = None
+        if records:
+            try:
+                if target.log_start_offset == target.log_end_offset:
+                    self._begin_with(replica, records)
+                appended = target.append_as_follower(records, self._clock.now_ms())
+            except KafkaError:
+                if self._logs.failed:
+                    self.take_failures()
+                raise
+        moved = partition.replicated(target.log_end_offset, high_watermark)
+        if log_start > target.log_start_offset and log_start <= partition.high_watermark:
+            target.raise_log_start(log_start)
+            moved = True
+        if appended is not None:
+            self._flusher.appended(replica)
+        if moved:
+            self._purgatory.check(partition.topic_partition)
+
+    def log_changed(self, replica: Replica) -> None:
+        """A followed log was cut or begun anew: whoever waits on it looks again."""
+        self.take_failures()
+        self._purgatory.check(replica.partition.topic_partition)
+
+    def _begin_with(self, replica: Replica, records: memoryview) -> None:
+        """An empty log begins with its leader's first batch, which a log start may lie inside of (KAFKA-6361)."""
+        first = next(batches(records), None)
+        if first is not None and first.base_offset < replica.log.log_end_offset <= first.last_offset:
+            replica.log.truncate_fully(first.base_offset, self._clock.now_ms())
+            replica.partition.restarted(first.base_offset)
 
     # ---- retention -------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
+    from pykbroker.server.authorizer import Authorizer
     from pykbroker.server.broker_channel import BrokerChannels
     from pykbroker.server.clock import Clock
+    from pykbroker.server.config_manager import DynamicConfigManager
     from pykbroker.server.controller_runtime import ControllerRuntime
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
@@ -36,6 +38,7 @@ class Services:
     metadata: MetadataCache
     replica_manager: ReplicaManager
     controller: ControllerRuntime
+    configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers
@@ -43,3 +46,4 @@ class Services:
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
+    authorizer: Authorizer | None = None
