@@ -104,7 +104,8 @@ MACHINES = (
     Machine(
         "A transaction",
         "The states have Kafka's names, and appear so in DescribeTransactions and ListTransactions. While a\n"
-        "transaction is prepared its markers are written, and every other request about it is answered CONCURRENT_TRANSACTIONS.",
+        "transaction is prepared its markers are written, and other requests about it are answered with\n"
+        "CONCURRENT_TRANSACTIONS.",
         transaction_state.TRANSITIONS,
     ),
 )
