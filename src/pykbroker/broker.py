@@ -48,6 +48,9 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.transaction_coordinator import TransactionCoordinator
+from pykbroker.server.transaction_markers import TransactionMarkers
+from pykbroker.server.transaction_verifier import TransactionVerifier
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 log = logging.getLogger(__name__)
@@ -181,6 +184,8 @@ class Broker:
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
+        producer_ids = ProducerIds(storage.store, config.node_id)
+        markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
         services = Services(
             config=config,
@@ -192,8 +197,11 @@ class Broker:
             controller=storage.controller,
             configs=storage.configs,
             group_coordinator=groups,
+            transaction_coordinator=transactions,
+            transaction_markers=markers,
+            transaction_verifier=verifier,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
-            producer_ids=ProducerIds(storage.store, config.node_id),
+            producer_ids=producer_ids,
             channels=channels,
             authorizer=storage.authorizer,
             credentials=storage.credentials,
@@ -207,6 +215,7 @@ class Broker:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(fetchers.run)
+                await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
@@ -226,10 +235,47 @@ class Broker:
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    transactions.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+    def _transactions(
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        groups: GroupCoordinator,
+        channels: BrokerChannels,
+        producer_ids: ProducerIds,
+    ) -> tuple[TransactionMarkers, TransactionCoordinator, TransactionVerifier]:
+        config, clock, metadata = self.config, self._clock, storage.metadata
+        markers = TransactionMarkers(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            groups=groups,
+            metadata=metadata,
+            channels=channels,
+        )
+        transactions = TransactionCoordinator(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            disk=self._disk,
+            producer_ids=producer_ids,
+            markers=markers,
+        )
+        verifier = TransactionVerifier(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            transactions=transactions,
+            channels=channels,
+        )
+        return markers, transactions, verifier
 
 
 async def _join(

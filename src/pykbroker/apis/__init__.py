@@ -25,6 +25,7 @@ from pykbroker.apis import (
     sasl,
     scram_users,
     topics,
+    transactions,
 )
 from pykbroker.server.request import Handler
 
@@ -48,6 +49,7 @@ _FAMILIES = (
     sasl,
     scram_users,
     topics,
+    transactions,
 )
 
 HANDLERS: Mapping[int, Handler] = {

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.transaction_coordinator import TransactionCoordinator
+    from pykbroker.server.transaction_markers import TransactionMarkers
+    from pykbroker.server.transaction_verifier import TransactionVerifier
 
 
 @dataclass(slots=True)
@@ -38,6 +41,9 @@ class Services:
     controller: ControllerRuntime
     configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
+    transaction_coordinator: TransactionCoordinator
+    transaction_markers: TransactionMarkers
+    transaction_verifier: TransactionVerifier
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
