@@ -35,6 +35,7 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
     right away; Kafka would answer LEADER_NOT_AVAILABLE first. By id from version 12 on (KIP-516). 0-10 ask for
     authorized operations (KIP-430).
     """
+    await context.services.controller.wait_until_joined()
     cache = context.services.metadata
     mutations = context.services.quotas.mutations(context, strict_since=None)
     refused = await _create_missing(request, context, mutations)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pykbroker.server.clock import Clock
     from pykbroker.server.config_manager import DynamicConfigManager
     from pykbroker.server.controller_runtime import ControllerRuntime
+    from pykbroker.server.credentials import Credentials
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
     from pykbroker.server.group_coordinator import GroupCoordinator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.transaction_coordinator import TransactionCoordinator
+    from pykbroker.server.transaction_markers import TransactionMarkers
+    from pykbroker.server.transaction_verifier import TransactionVerifier
 
 
 @dataclass(slots=True)
@@ -39,7 +43,11 @@ class Services:
     configs: DynamicConfigManager
     quotas: ClientQuotas
     group_coordinator: GroupCoordinator
+    transaction_coordinator: TransactionCoordinator
+    transaction_markers: TransactionMarkers
+    transaction_verifier: TransactionVerifier
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
+    credentials: Credentials
     authorizer: Authorizer | None = None
