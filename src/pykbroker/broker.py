@@ -46,6 +46,9 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_partitions import SharePartitions
+from pykbroker.server.share_persister import SharePersister
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 log = logging.getLogger(__name__)
@@ -176,6 +179,19 @@ class Broker:
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
+        shares = ShareCoordinator(
+            config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
+        )
+        storage.controller.on_deletion(lambda tps: shares.topics_deleted())
+        persister = SharePersister(shares, storage.controller, storage.metadata, channels)
+        share_partitions = SharePartitions(
+            persister=persister,
+            metadata=storage.metadata,
+            replica_manager=replicas,
+            purgatory=purgatory,
+            disk=self._disk,
+            clock=clock,
+        )
         services = Services(
             config=config,
             clock=clock,
@@ -186,6 +202,9 @@ class Broker:
             controller=storage.controller,
             configs=storage.configs,
             group_coordinator=groups,
+            share_coordinator=shares,
+            share_persister=persister,
+            share_partitions=share_partitions,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),
             channels=channels,
@@ -198,6 +217,8 @@ class Broker:
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(shares.run)
+                await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 coordinators.start_soon(storage.configs.run)
@@ -216,6 +237,7 @@ class Broker:
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    shares.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()

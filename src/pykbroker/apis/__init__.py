@@ -18,6 +18,8 @@ from pykbroker.apis import (
     produce,
     producers,
     records,
+    share_fetch,
+    share_state,
     topics,
 )
 from pykbroker.server.request import Handler
@@ -35,6 +37,8 @@ _FAMILIES = (
     produce,
     producers,
     records,
+    share_fetch,
+    share_state,
     topics,
 )
 

@@ -60,6 +60,7 @@ class Connection:
         finally:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+            self._dispatcher.disconnected(self.peer)
 
     async def _serve(self) -> None:
         reader, dispatcher, peer = self._reader, self._dispatcher, self.peer

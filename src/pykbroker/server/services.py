@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_partitions import SharePartitions
+    from pykbroker.server.share_persister import SharePersister
 
 
 @dataclass(slots=True)
@@ -37,6 +40,9 @@ class Services:
     controller: ControllerRuntime
     configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
+    share_coordinator: ShareCoordinator
+    share_persister: SharePersister
+    share_partitions: SharePartitions
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
