@@ -8,7 +8,7 @@ TRANSACTIONS = (
     "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator. "
     "Produce refuses transactional records with NOT_ENOUGH_REPLICAS."
 )
-FEATURES = "Neither group.version nor share.version is a feature yet."
+FEATURES = "group.version is no feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
@@ -27,6 +27,11 @@ UNSERVED_APIS = frozenset(
         ApiKey.SASL_AUTHENTICATE,
         ApiKey.CONSUMER_GROUP_HEARTBEAT,
         ApiKey.CONSUMER_GROUP_DESCRIBE,
+        ApiKey.SHARE_GROUP_HEARTBEAT,
+        ApiKey.SHARE_GROUP_DESCRIBE,
+        ApiKey.DESCRIBE_SHARE_GROUP_OFFSETS,
+        ApiKey.ALTER_SHARE_GROUP_OFFSETS,
+        ApiKey.DELETE_SHARE_GROUP_OFFSETS,
     }
 )
 """The APIs that clients are most likely to miss."""

@@ -532,13 +532,8 @@ class ReplicaManager:
     def _may_expire(self, replica: Replica) -> bool:
         return not replica.log.closed and replica.log.log_end_offset > 0
 
-<<<<<<< HEAD
     def delete_records(self, tp: TopicPartition, offset: int, *, internal: bool = False) -> int:
-        """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the low watermark then.
-=======
-    def delete_records(self, tp: TopicPartition, offset: int) -> int:
         """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the log's start then.
->>>>>>> main
 
         `internal`: it is a coordinator that prunes its own topic.
         Raises KafkaError: INVALID_TOPIC_EXCEPTION for internal topics, POLICY_VIOLATION for a topic that isn't
