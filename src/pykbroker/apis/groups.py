@@ -18,12 +18,12 @@ from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRe
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.transaction_coordinator import TransactionCoordinator
 
 Coordinator = FindCoordinatorResponse.Coordinator
 DescribedGroup = DescribeGroupsResponse.Group
 
-GROUP_KEY_TYPE = 0
-SHARE_KEY_TYPE = 2
+GROUP_KEY_TYPE, TRANSACTION_KEY_TYPE, SHARE_KEY_TYPE = range(3)
 FIRST_WITH_COORDINATOR_KEYS = 4
 FIRST_WITH_SHARE_KEYS = 6
 FIRST_WITH_NULL_PROTOCOL = 7
@@ -53,9 +53,11 @@ async def _coordinator(key: str, key_type: int, context: RequestContext) -> Coor
     answer = Coordinator(key=key, node_id=-1, host="", port=-1, error_message=None)
     services = context.services
     try:
-        coordinator: GroupCoordinator | ShareCoordinator
+        coordinator: GroupCoordinator | TransactionCoordinator | ShareCoordinator
         if key_type == GROUP_KEY_TYPE:
             coordinator = services.group_coordinator
+        elif key_type == TRANSACTION_KEY_TYPE:
+            coordinator = services.transaction_coordinator
         elif key_type == SHARE_KEY_TYPE:
             _check_share_key(key, context.api_version)
             coordinator = services.share_coordinator
