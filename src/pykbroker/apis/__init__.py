@@ -25,6 +25,8 @@ from pykbroker.apis import (
     records,
     sasl,
     scram_users,
+    share_fetch,
+    share_state,
     topics,
     transactions,
 )
@@ -48,6 +50,8 @@ _FAMILIES = (
     quotas,
     reassignments,
     records,
+    share_fetch,
+    share_state,
     sasl,
     scram_users,
     topics,

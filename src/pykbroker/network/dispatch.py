@@ -97,6 +97,11 @@ class Dispatcher:
             return await self._call(handler, request, context)
         return await self._guarded(handler, request, context, self._authorizer)
 
+    def disconnected(self, peer: Peer) -> None:
+        """A connection is gone: what is bound to it ends."""
+        if self._services is not None:
+            self._services.share_partitions.disconnected(peer.connection_id)
+
     async def _guarded(
         self, handler: Handler, request: Any, context: RequestContext, authorizer: Authorizer
     ) -> Message | None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_partitions import SharePartitions
+    from pykbroker.server.share_persister import SharePersister
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -43,6 +46,9 @@ class Services:
     configs: DynamicConfigManager
     quotas: ClientQuotas
     group_coordinator: GroupCoordinator
+    share_coordinator: ShareCoordinator
+    share_persister: SharePersister
+    share_partitions: SharePartitions
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers
     transaction_verifier: TransactionVerifier
