@@ -66,6 +66,8 @@ def configure(options: argparse.Namespace, environment: Mapping[str, str]) -> Br
     if options.node_id is not None:
         properties.pop("broker.id", None)
         properties["node.id"] = str(options.node_id)
+    if options.zookeeper is not None:
+        properties["zookeeper.connect"] = options.zookeeper
     if options.data_dir is not None:
         properties["log.dirs"] = str(Path(options.data_dir).expanduser().absolute())
     elif not options.ephemeral and not properties.get("log.dirs") and not properties.get("log.dir"):
@@ -196,5 +198,6 @@ def parser() -> argparse.ArgumentParser:
     )
     place.add_argument("--ephemeral", action="store_true", help="keep data in a temporary folder, gone at exit")
     add("--node-id", metavar="N", type=_node_id, help="this broker's id (default 1)")
+    add("--zookeeper", metavar="HOST:PORT[,…][/CHROOT]", help="join the cluster that is kept there")
     add("--version", action="store_true", help="print the version and exit")
     return made
