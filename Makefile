@@ -36,6 +36,9 @@ crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --
 	$(BIN)/python -m tests.crash $(ARGS)
 
 STEPS ?= 100000
+matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
+
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
 	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
@@ -48,7 +51,9 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := crash crash-damage fuzz-codec
+PROOFS := matrix crash crash-damage fuzz-codec
+proof-matrix:
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py -k "restarts or stands or last" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:

@@ -42,6 +42,7 @@ def test_the_leader_and_controller_is_killed_and_comes_back(tmp_path: Path, zook
         assert b"after" in values
 
 
+@whole
 def test_zookeeper_restarts_and_a_broker_stops_cleanly(tmp_path: Path) -> None:
     if find_server() is None:
         pytest.skip("no ZooKeeper is installed")
