@@ -69,12 +69,19 @@ class MemoryReplicas:
         self.purgatory = Purgatory()
 
     def on_leadership(
-        self, topic: str, elected: Callable[[int, int], None], resigned: Callable[[int, int], None]
+        self,
+        topic: str,
+        elected: Callable[[int, int], None],
+        resigned: Callable[[int, int], None],
+        reelected: Callable[[int, int], None],
     ) -> None:
-        self.elected, self.resigned = elected, resigned
+        self.elected, self.resigned, self.reelected = elected, resigned, reelected
 
     def log(self, tp: TopicPartition) -> MemoryLog:
         return self.logs.setdefault(tp, MemoryLog())
+
+    def high_watermark(self, tp: TopicPartition) -> int:
+        return self.log(tp).high_watermark
 
     def append_internal(self, tp: TopicPartition, batch: bytes, leader_epoch: int | None = None) -> SimpleNamespace:
         if self.error is not None:

@@ -133,7 +133,7 @@ class CoordinatorRuntime(Generic[S]):
         self._nursery: trio.Nursery | None = None
         self._alarm: trio.CancelScope | None = None
         self._next_deadline = NEVER
-        replica_manager.on_leadership(topic, self.elected, self.resigned)
+        replica_manager.on_leadership(topic, self.elected, self.resigned, self.reelected)
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
@@ -163,6 +163,14 @@ class CoordinatorRuntime(Generic[S]):
                 return
             self._unload(current, ErrorCode.NOT_COORDINATOR)
         self._host(partition, epoch)
+
+    def reelected(self, partition: int, epoch: int) -> None:
+        """This broker goes on leading in a new epoch, as when a follower has died: the shard is what it was."""
+        current = self._hosted.get(partition)
+        if current is None:
+            self._host(partition, epoch)
+        else:
+            current.epoch = max(current.epoch, epoch)
 
     def resigned(self, partition: int, epoch: int) -> None:
         """The partition is led elsewhere as of this epoch."""
@@ -236,7 +244,8 @@ class CoordinatorRuntime(Generic[S]):
                 offset = max(offset, batch.next_offset)
             if offset == before:
                 break
-        hosted.written = hosted.committed = end
+        # What a leader before has written but not seen replicated is the shard's, and shown once it is committed.
+        hosted.written, hosted.committed = end, min(end, self._replicas.high_watermark(hosted.tp))
         log.debug("loaded %s: %d records", hosted.tp, replayed)
 
     # ---- requests --------------------------------------------------------------------------------------------------
