@@ -24,6 +24,8 @@ from pykbroker.apis import (
     records,
     sasl,
     scram_users,
+    share_fetch,
+    share_state,
     topics,
     transactions,
 )
@@ -46,6 +48,8 @@ _FAMILIES = (
     producers,
     reassignments,
     records,
+    share_fetch,
+    share_state,
     sasl,
     scram_users,
     topics,
