@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps proofs docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps matrix proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -35,10 +35,10 @@ bench-storage: $(VENV)/dev.stamp  ## the log alone: plain writes, recovery, comp
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
 
-STEPS ?= 100000
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
 
+STEPS ?= 100000
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
 	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
