@@ -140,6 +140,8 @@ async def test_an_old_controllers_requests_are_refused(autojump_clock: trio.test
         (request,) = batch.requests()[2]
         request.controller_epoch = 0
         assert (await control.handle(request, 8)).error_code == ErrorCode.STALE_CONTROLLER_EPOCH
+        request.controller_epoch = 99
+        assert (await control.handle(request, 8)).error_code == ErrorCode.STALE_CONTROLLER_EPOCH, "it never was"
         request.controller_epoch, request.broker_epoch = 1, 1
         assert (await control.handle(request, 8)).error_code == ErrorCode.STALE_BROKER_EPOCH
 
