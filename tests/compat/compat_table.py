@@ -15,6 +15,10 @@ CLIENTS = {
     "confluent_kafka": "confluent-kafka",
     "aiokafka": "aiokafka",
     "kcat": "kcat",
+    "java_4": "Java 4",
+    "java_3_9": "Java 3.9",
+    "java_2_0": "Java 2.0",
+    "java_1_0": "Java 1.0",
 }
 
 
@@ -214,6 +218,15 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     ("aiokafka", "admin_delete_groups"): "its admin client has no such call",
     ("kcat", "consume_unknown_topic"): "its group consumer doesn't look again",
     ("kcat", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
+    **{
+        (client, behaviour): "came with 2.4"
+        for client in ("java_2_0", "java_1_0")
+        for behaviour in ("static_member_returns", "cooperative_rebalance")
+    },
+    ("java_2_0", "compression_zstd"): "came with 2.1",
+    ("java_1_0", "compression_zstd"): "came with 2.1",
+    ("java_1_0", "admin_groups"): "came with 2.0",
+    ("java_1_0", "admin_delete_groups"): "came with 2.0",
     **dict.fromkeys(
         (
             ("kcat", behaviour)
