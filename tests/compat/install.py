@@ -24,7 +24,9 @@ REQUIREMENTS = {
 }
 JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0": "1.0.2"}
 """Versions of Apache Kafka's own client, from Maven."""
-CLIENTS = [*REQUIREMENTS, "kcat", *JAVA]
+GO = {"franz_go": "franz", "sarama": "sarama", "kafka_go": "segmentio"}
+"""Go clients, and their bridges' folders in clients/go: go.mod names the versions."""
+CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs"]
 SOURCES = Path(__file__).parent / "clients"
 MINUTES_TO_INSTALL = 10
 
@@ -50,7 +52,8 @@ def folder(client: str) -> Path:
 
 def program(client: str) -> Path:
     """The client's program, which takes a bootstrap address and the names of behaviours."""
-    return SOURCES / ("java" if client in JAVA else client) / "client.py"
+    source = "java" if client in JAVA else "go" if client in GO else client
+    return SOURCES / source / "client.py"
 
 
 def install(client: str) -> None:
@@ -59,6 +62,10 @@ def install(client: str) -> None:
         install_kcat()
     elif client in JAVA:
         install_java(client)
+    elif client in GO:
+        install_go(client)
+    elif client == "kafkajs":
+        install_kafkajs()
     else:
         install_python(client)
 
@@ -117,6 +124,31 @@ def install_java(client: str) -> None:
     checked("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}")
     checked("javac", "-nowarn", "-cp", f"{target}/*", "-d", str(target), *map(str, sources))
     marker.write_text(wanted)
+
+
+def install_go(client: str) -> None:
+    """Go's own cache knows what is built already."""
+    if shutil.which("go") is None:
+        raise InstallError("there is no go")
+    checked("go", "build", "-C", str(SOURCES / "go"), "-o", str(folder(client) / "bridge"), f"./{GO[client]}")
+
+
+def install_kafkajs() -> None:
+    """The packages that package.json names, and the bridge beside them."""
+    if shutil.which("npm") is None:
+        raise InstallError("there is no npm")
+    source, target = SOURCES / "kafkajs", folder("kafkajs")
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "bridge.js", target)
+    wanted, marker = (source / "package.json").read_text(), target / "package.json"
+    if marker.exists() and marker.read_text() == wanted:
+        return
+    marker.write_text(wanted)
+    try:
+        checked("npm", "install", "--prefix", str(target), "--no-audit", "--no-fund", "--ignore-scripts")
+    except InstallError:
+        marker.unlink()
+        raise
 
 
 def checked(*command: str) -> None:

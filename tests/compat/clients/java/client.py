@@ -1,4 +1,4 @@
-"""Apache Kafka's own Java client through the behaviours: `client.py` runs Bridge.java against the jars in its folder."""
+"""Apache Kafka's own Java client through the behaviours: runs Bridge.java against the jars in its folder."""
 
 from __future__ import annotations
 
