@@ -448,6 +448,7 @@ def group_takes_over_from_killed(driver: Driver, prefix: str) -> Any:
         victim.kill()
     driver.produce(topic, [Record(str(n).encode(), partition=n % 2) for n in range(6)])
     wait_for(lambda: len({m.value for m in survivor.messages}) == 6, "the survivor has the records of both partitions")
+    wait_for(lambda: len(survivor.assigned) == 2, "the survivor has both partitions")
     outcome = {"shared": shared, "after_kill": partitions_of(survivor)}
     survivor.close()
     return outcome
