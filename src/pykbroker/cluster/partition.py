@@ -8,7 +8,7 @@ flight, the maximal ISR counts meanwhile).
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from uuid import UUID
@@ -127,7 +127,8 @@ class Partition:
         """Takes a leadership decision over; False where it is not newer than what is known (a stale controller's)."""
         if state.leader_epoch <= self.leader_epoch:
             return False
-        new_leader = not self._leading
+        # An epoch that wasn't heard of may have been another leader's, whom followers have cut their logs for.
+        new_leader = not self._leading or state.leader_epoch != self.leader_epoch + 1
         self._take(state)
         self._leading = True
         self.epoch_start = self.log_end_offset
@@ -211,6 +212,25 @@ class Partition:
         """What no live replica has any more: DeleteRecords is done when it has reached the offset asked for."""
         starts = (one.log_start_offset for one in self.followers.values() if one.id in live)
         return min(log_start_offset, *starts, log_start_offset)
+
+    def preferred_reader(self, racks: Mapping[int, str | None], rack: str, offset: int) -> int | None:
+        """The replica for a consumer in `rack` to read `offset` from (KIP-392); None for the leader itself.
+
+        `racks` are those of the live brokers. Members of the ISR that have the offset are asked, the leader first
+        where it is in the rack, else the one that has most.
+        """
+        if not rack or racks.get(self.node_id) == rack:
+            return None
+        fitting = [
+            one
+            for one in self.followers.values()
+            if one.id in self.state.isr
+            and racks.get(one.id) == rack
+            and one.log_start_offset <= offset <= one.log_end_offset
+        ]
+        if not fitting:
+            return None
+        return max(fitting, key=lambda one: (one.log_end_offset, one.last_caught_up)).id
 
     # ---- followers and the ISR -------------------------------------------------------------------------------------
 

@@ -58,3 +58,20 @@ class RemoteReplica:
     def is_caught_up(self, leader_end: int, now: float, max_lag: float) -> bool:
         """Whether it has everything, or had at most `max_lag` seconds ago (`replica.lag.time.max.ms`)."""
         return self.log_end_offset == leader_end or now - self.last_caught_up <= max_lag
+
+
+def truncation_offset(
+    leader_epoch: int, leader_end: int, own_epoch: int, own_end: int, log_end_offset: int, high_watermark: int
+) -> int:
+    """Where a follower cuts its log when the leader says that `leader_epoch` ended at `leader_end` (KIP-101, KIP-279).
+
+    `own_epoch` and `own_end`: the follower's largest epoch not above `leader_epoch` and where it ended; -1 where it
+    knows none. If that is an older epoch, the next fetch finds out about the rest.
+    """
+    if leader_end == UNKNOWN_OFFSET:
+        return high_watermark
+    if own_epoch < 0:
+        return min(leader_end, log_end_offset)
+    if own_epoch != leader_epoch:
+        return min(own_end, log_end_offset)
+    return min(own_end, leader_end, log_end_offset)

@@ -54,11 +54,15 @@ class BrokerChannels:
         self._metadata = metadata
         self._channels: dict[tuple[int, str], BrokerChannel] = {}
 
-    def channel(self, broker_id: int, purpose: str) -> BrokerChannel:
-        """The channel to a broker for one purpose (`controller`, `fetcher-0`): always the same one."""
+    def channel(self, broker_id: int, purpose: str, endpoint: Endpoint | None = None) -> BrokerChannel:
+        """The channel to a broker for one purpose (`controller`, `fetcher-0`): always the same one.
+
+        Its connections go to `endpoint`, for who knows better than the metadata cache, else to where that says.
+        """
         found = self._channels.get((broker_id, purpose))
         if found is None:
             found = self._channels[broker_id, purpose] = BrokerChannel(self, broker_id, purpose)
+        found.endpoint = endpoint
         return found
 
     def endpoint(self, broker_id: int) -> Endpoint:
@@ -79,6 +83,7 @@ class BrokerChannel:
 
     def __init__(self, channels: BrokerChannels, broker_id: int, purpose: str) -> None:
         self.broker_id = broker_id
+        self.endpoint: Endpoint | None = None
         self._channels = channels
         self._client_id = f"broker-{channels.config.node_id}-{purpose}"
         self._connection: _Connection | None = None
@@ -132,7 +137,7 @@ class BrokerChannel:
             if self._connection is not None and not self._connection.broken:
                 return self._connection
             await trio.sleep_until(self._not_before)
-            endpoint = self._channels.endpoint(self.broker_id)
+            endpoint = self.endpoint or self._channels.endpoint(self.broker_id)
             try:
                 stream = await self._channels.connector(self.broker_id, endpoint)
             except (OSError, trio.BrokenResourceError) as error:

@@ -41,8 +41,8 @@ SUPERSEDED = frozenset(
 class IsrStore(Protocol):
     """Where ISRs are stored."""
 
-    async def propose(self, tp: TopicPartition, state: PartitionState) -> int:
-        """Stores `state.isr` if partition and leader epoch are those of `state`; the new partition epoch.
+    async def propose(self, tp: TopicPartition, state: PartitionState) -> PartitionState:
+        """Stores `state.isr` if the epochs are those of `state`; the state with its new partition epoch.
 
         Raises KafkaError (see `REFUSALS`, `SUPERSEDED`; any other code is asked again) or OSError (asked again).
         """
@@ -82,7 +82,7 @@ class IsrChanges:
         tp = proposal.topic_partition
         while partition.is_pending(proposal):
             try:
-                partition_epoch = await store.propose(tp, proposal.state)
+                stored = await store.propose(tp, proposal.state)
             except KafkaError as error:
                 if error.code in SUPERSEDED:
                     log.info("the ISR change of %s came too late: %s", tp, error.code.name)
@@ -96,7 +96,7 @@ class IsrChanges:
             except OSError as error:
                 log.debug("the ISR change of %s is tried again: %s", tp, error)
             else:
-                partition.stored(proposal, partition_epoch, self._clock.monotonic())
+                partition.stored(proposal, stored.partition_epoch, self._clock.monotonic())
                 self._changed(partition)
                 return
             await trio.sleep(RETRY_S)

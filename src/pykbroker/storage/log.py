@@ -213,14 +213,17 @@ class UnifiedLog(LogReader):
             found.append(batch)
         if not found:
             return None
-        size = sum(batch.size for batch in found)
-        max_timestamp = max(batch.max_timestamp for batch in found)
-        first = found[0].base_offset
-        for batch in found:
-            self._assign_epoch(batch.leader_epoch, batch.base_offset)
-        self._write(memoryview(records)[:size], first, following - 1, max_timestamp, now_ms)
-        for batch in found:
-            self._accept(batch)
+        first, max_timestamp = found[0].base_offset, max(batch.max_timestamp for batch in found)
+        view, position = memoryview(records), 0
+        for group in _fitting(found, self.config.segment_bytes):
+            size = sum(batch.size for batch in group)
+            for batch in group:
+                self._assign_epoch(batch.leader_epoch, batch.base_offset)
+            newest = max(batch.max_timestamp for batch in group)
+            self._write(view[position : position + size], group[0].base_offset, group[-1].last_offset, newest, now_ms)
+            for batch in group:
+                self._accept(batch)
+            position += size
         return AppendInfo(first, following - 1, max_timestamp, -1, self.log_start_offset, following - first)
 
     def _check_producer(
@@ -554,6 +557,19 @@ class UnifiedLog(LogReader):
         for segment in self.segments:
             segment.delete()
         _remove_tree(self.directory)
+
+
+def _fitting(found: list[RecordBatch], limit: int) -> Iterator[list[RecordBatch]]:
+    """The batches in groups of at most `limit` bytes, one at least: an append doesn't span two segments."""
+    group: list[RecordBatch] = []
+    size = 0
+    for batch in found:
+        if group and size + batch.size > limit:
+            yield group
+            group, size = [], 0
+        group.append(batch)
+        size += batch.size
+    yield group
 
 
 def _unmake(directory: str) -> None:
