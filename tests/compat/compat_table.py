@@ -20,6 +20,7 @@ CLIENTS = {
     "java_2_0": "Java 2.0",
     "java_1_0": "Java 1.0",
     "franz_go": "franz-go",
+    "sarama": "sarama",
     "kafkajs": "KafkaJS",
 }
 
@@ -223,6 +224,11 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     ("aiokafka", "admin_delete_groups"): "its admin client has no such call",
     ("kcat", "consume_unknown_topic"): "its group consumer doesn't look again",
     ("kcat", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
+    ("sarama", "partition_by_key"): "hashes keys in its own way",
+    ("sarama", "create_time"): "doesn't tell what kind of timestamp it is",
+    ("sarama", "subscribe_pattern"): "has no patterns",
+    ("sarama", "seek_out_of_range"): "leaves the reset to its user",
+    ("sarama", "cooperative_rebalance"): "has eager assignors only",
     **dict.fromkeys(
         (
             ("kafkajs", behaviour)
@@ -287,6 +293,8 @@ UNTOLD: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("kcat", "offsets_for_times"): ("inside_a_batch", "last"),
     ("kcat", "admin_describe_cluster"): ("has_cluster_id",),
     ("franz_go", "log_append_time"): ("reported",),
+    ("sarama", "log_append_time"): ("type", "reported"),
+    ("sarama", "admin_describe_cluster"): ("has_cluster_id",),
     ("kafkajs", "log_append_time"): ("type",),
     ("kafkajs", "partition_by_key"): ("as_reported",),
 }
