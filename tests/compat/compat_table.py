@@ -21,6 +21,7 @@ CLIENTS = {
     "java_1_0": "Java 1.0",
     "franz_go": "franz-go",
     "sarama": "sarama",
+    "kafka_go": "kafka-go",
     "kafkajs": "KafkaJS",
 }
 
@@ -229,6 +230,16 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     ("sarama", "subscribe_pattern"): "has no patterns",
     ("sarama", "seek_out_of_range"): "leaves the reset to its user",
     ("sarama", "cooperative_rebalance"): "has eager assignors only",
+    ("kafka_go", "idempotent_producer"): "has no idempotent producer",
+    ("kafka_go", "headers"): "doesn't tell empty from null",
+    ("kafka_go", "null_keys_and_values"): "doesn't tell empty from null",
+    ("kafka_go", "log_append_time"): "tells the producer's time all the same",
+    ("kafka_go", "create_time"): "doesn't tell what kind of timestamp it is",
+    ("kafka_go", "subscribe_pattern"): "has no patterns",
+    ("kafka_go", "seek_out_of_range"): "leaves the reset to its user",
+    ("kafka_go", "pause_and_resume"): "has no such call",
+    ("kafka_go", "static_member_returns"): "has no static members",
+    ("kafka_go", "cooperative_rebalance"): "has eager assignors only",
     **dict.fromkeys(
         (
             ("kafkajs", behaviour)
