@@ -431,7 +431,11 @@ func (c *client) Administrate(name string, request *bridge.Request) (any, error)
 		}
 		return c.codes(answer.Errors, nil)
 	}
-	return c.look(ctx, name, request)
+	// Its transport answers from a cache: who wants to see what is there now takes a new one.
+	fresh := &kafka.Transport{}
+	defer fresh.CloseIdleConnections()
+	now := &client{c.bootstrap, &kafka.Client{Addr: c.kafka.Addr, Timeout: patience, Transport: fresh}}
+	return now.look(ctx, name, request)
 }
 
 func (c *client) look(ctx context.Context, name string, request *bridge.Request) (any, error) {
@@ -478,10 +482,6 @@ func (c *client) look(ctx context.Context, name string, request *bridge.Request)
 
 func (c *client) describeTopic(ctx context.Context, name string) (any, error) {
 	found, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}})
-	for turn := 0; err == nil && len(found.Topics[0].Partitions) == 0 && turn < 10; turn++ {
-		time.Sleep(100 * time.Millisecond) // Its answers come from a cache.
-		found, err = c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}})
-	}
 	if err != nil {
 		return nil, err
 	}
