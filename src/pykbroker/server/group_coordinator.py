@@ -15,10 +15,9 @@ import trio
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.group.classic_groups import Leaving
 from pykbroker.coordinator.group.config import NO_CONFIG, GroupConfig, Surroundings
 from pykbroker.coordinator.group.group import Committer
-from pykbroker.coordinator.group.member import Joiner
+from pykbroker.coordinator.group.member import Joiner, Leaving
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.coordinator.group.records import CommittedOffset
 from pykbroker.coordinator.group.shard import GroupShard

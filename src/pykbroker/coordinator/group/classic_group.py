@@ -146,7 +146,7 @@ class ClassicGroup(Group):
         A generation of -1 is a consumer that assigns by itself, or an administrator: only while nobody is a member. A
         transaction's may come in any state, and names no member in its old versions.
         """
-        member_id, instance_id, generation = committer
+        member_id, instance_id, generation, _ = committer
         if generation < 0 and self.state is EMPTY:
             return
         if generation < 0 and not member_id and instance_id is None:

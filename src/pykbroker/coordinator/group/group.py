@@ -31,6 +31,8 @@ class Committer(NamedTuple):
     instance_id: str | None = None
     epoch: int = -1
     """The generation, or the member epoch; -1 is a consumer that assigns by itself, or an administrator."""
+    version: int = 9
+    """OffsetCommit's: members of consumer groups need 9 or later."""
 
 
 class Group(ABC):
