@@ -1,9 +1,11 @@
 # Each target does its own set-up: a fresh clone and Python 3.11 or newer are all it takes.
 PYTHON ?= python3
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -42,6 +44,17 @@ fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; 
 
 fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's decode; ARGS="--frames 50000 --seed 7"
 	$(BIN)/python -m tests.fuzz.codec $(ARGS)
+
+proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
+	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
+
+PROOFS := crash crash-damage fuzz-codec
+proof-crash:
+	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
+proof-crash-damage:
+	$(BIN)/python -m tests.crash --rounds 25 --seed 2 --damage | tail -n 1
+proof-fuzz-codec:
+	$(BIN)/python -m tests.fuzz.codec --frames 750000 --seed 3 | tail -n 1
 
 docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
 	$(BIN)/python -m docs.generate $(ARGS)

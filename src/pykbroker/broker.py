@@ -22,13 +22,16 @@ import trio
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.keys import ConfigError
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
+from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.disk import Disk, ThreadedDisk
@@ -37,6 +40,7 @@ from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
@@ -82,8 +86,15 @@ class Broker:
         ephemeral: bool = False,
         clock: Clock | None = None,
         disk: Disk | None = None,
+        database: Database | None = None,
+        connector: Connector = connect,
     ) -> None:
+        """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = config
+        self.database = database
+        self._connector = connector
+        self._scope = trio.CancelScope()
+        self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
         self._disk = disk or ThreadedDisk(config.background_threads)
@@ -100,6 +111,11 @@ class Broker:
     def stop(self) -> None:
         """Has `serve` drain, flush and return; to be called in the loop's own thread."""
         self._stop.set()
+
+    def kill(self) -> None:
+        """Has `serve` end at once, with no part of a clean end: what kill -9 does to a process."""
+        self._killed = True
+        self._scope.cancel()
 
     async def run_retention(self) -> None:
         """Looks at retention now instead of at `log.retention.check.interval.ms`; what goes without delay is gone."""
@@ -131,8 +147,10 @@ class Broker:
         """Runs the broker. Calls `on_ready`, and starts as a task, when it serves. Raises StartupError, StorageLost."""
         with _directories(self.config, self._ephemeral) as directories, _bound(self.config) as server:
             self.directories = directories
-            async with _Storage(self.config, directories, self._disk, self._clock, self._ephemeral) as storage:
-                await self._serve(server, storage, on_ready, task_status)
+            async with _Storage(self, directories, self._disk, self._clock, self._ephemeral) as storage:
+                with self._scope:
+                    await self._serve(server, storage, on_ready, task_status)
+                storage.killed = self._killed
         if self._lost is not None:
             raise StorageLost(self._lost)
 
@@ -148,6 +166,8 @@ class Broker:
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
+        channels = BrokerChannels(config, storage.metadata, self._connector)
+        fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
@@ -163,12 +183,17 @@ class Broker:
             group_coordinator=groups,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             producer_ids=ProducerIds(storage.store, config.node_id),
+            channels=channels,
+            authorizer=storage.authorizer,
         )
         async with trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                if storage.authorizer is not None:
+                    await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(fetchers.run)
                 await storage.controller.start(replicas, _image(config, server.ports()))
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
@@ -194,10 +219,10 @@ class Broker:
 class _Storage:
     """Metadata and logs, from lock to clean end: what is outermost in a broker's life."""
 
-    def __init__(
-        self, config: BrokerConfig, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool
-    ) -> None:
-        self._config = config
+    def __init__(self, broker: Broker, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool) -> None:
+        self._config = config = broker.config
+        self._database = broker.database
+        self.killed = False
         self.directories = directories
         self._disk = disk
         self._ephemeral = ephemeral
@@ -215,15 +240,17 @@ class _Storage:
                     f"the data directory {self.directories[0]} belongs to node {known.broker_id}, "
                     f"not {self._config.node_id}: start with --node-id {known.broker_id}"
                 )
-            path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
-            self._database = await self._disk.run(Database, path)
+            if self._database is None:
+                path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
+                self._database = await self._disk.run(Database, path)
             self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.authorizer = authorizer_for(self._config, self.store)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self.controller.load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
             self._leave_offline()
-        except (DataDirectoryError, StoreError) as error:
+        except (DataDirectoryError, StoreError, ConfigError) as error:
             self.logs.unlock()
             raise StartupError(str(error)) from error
         except BaseException:
@@ -246,6 +273,9 @@ class _Storage:
     async def __aexit__(self, *_: object) -> None:
         with trio.CancelScope(shield=True):
             await self.store.close()
+            if self.killed:
+                self.logs.abandon()
+                return
             watermarks = None if self.replicas is None else self.replicas.high_watermarks()
             await self._disk.run(self._close, watermarks)
 

@@ -78,6 +78,7 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             metadata=metadata,
             replica_manager=replica_manager,
             controller=controller,
+            authorizer=None,
         )
         return OneBroker(services, tmp_path)
 

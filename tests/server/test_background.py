@@ -54,7 +54,7 @@ class Broker:
         self.jobs = Jobs(self.config, self.logs, self.replicas, disk, self.clock)
 
     async def lead(self, tp: TopicPartition = TP, **config: Any) -> Any:
-        await self.replicas.become_leader([LeaderState(tp, UUID(int=7), ALONE, True)])
+        await self.replicas.apply_leader_and_isr([LeaderState(tp, UUID(int=7), ALONE, True)])
         self.replicas.update_config(tp.topic, LogConfig(**config))
         return self.replicas.leader(tp)
 

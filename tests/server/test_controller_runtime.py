@@ -46,7 +46,7 @@ class Notes:
         self.seen_early: list[str] = []
         self.configs: list[tuple[str, LogConfig]] = []
 
-    async def become_leader(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
+    async def apply_leader_and_isr(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
         await trio.lowlevel.checkpoint()
         answers = {}
         for state in states:

@@ -21,7 +21,7 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.coordinator_runtime import CoordinatorRuntime, client_error
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, group_client_error
 from pykbroker.server.disk import InlineDisk
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.purgatory import Purgatory
@@ -87,7 +87,9 @@ class MemoryReplicas:
         self.log(tp).high_watermark = self.log(tp).log_end_offset
         self.purgatory.check(tp)
 
-    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
+    async def wait_for_high_watermark(
+        self, tp: TopicPartition, offset: int, timeout: float, leader_epoch: int | None = None
+    ) -> None:
         if not await self.purgatory.wait_until(lambda: self.log(tp).high_watermark >= offset, [tp], timeout):
             raise KafkaError(E.REQUEST_TIMED_OUT)
 
@@ -488,4 +490,4 @@ async def test_administration(coordinator: GroupCoordinator) -> None:
     ],
 )
 def test_errors_as_clients_see_them(code: E, of_groups: E, of_offsets: E) -> None:
-    assert (client_error(code), client_error(code, offsets=True)) == (of_groups, of_offsets)
+    assert (group_client_error(code), group_client_error(code, offsets=True)) == (of_groups, of_offsets)

@@ -43,7 +43,7 @@ class Broker:
         self.replicas = ReplicaManager(self.logs, self.metadata, self.purgatory, InlineDisk(), SystemClock())
 
     async def lead(self, state: PartitionState = ALONE, tp: TopicPartition = TP) -> ErrorCode:
-        return (await self.replicas.become_leader([LeaderState(tp, TOPIC_ID, state, True)]))[tp]
+        return (await self.replicas.apply_leader_and_isr([LeaderState(tp, TOPIC_ID, state, True)]))[tp]
 
     def append(self, value: bytes = b"v", acks: int = 1, tp: TopicPartition = TP) -> int:
         batch = memoryview(bytearray(build_batch([(None, value)], timestamp=1)))
@@ -79,7 +79,7 @@ async def test_a_stale_decision_and_another_topics_log(broker: Broker) -> None:
     await broker.lead()
     assert await broker.lead() is ErrorCode.STALE_CONTROLLER_EPOCH
     other = LeaderState(TP, UUID(int=8), ALONE, True)
-    assert (await broker.replicas.become_leader([other]))[TP] is ErrorCode.INCONSISTENT_TOPIC_ID
+    assert (await broker.replicas.apply_leader_and_isr([other]))[TP] is ErrorCode.INCONSISTENT_TOPIC_ID
 
 
 async def test_acks_all_waits_for_the_isr_and_says_when_it_took_too_long(

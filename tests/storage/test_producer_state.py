@@ -11,6 +11,7 @@ from pykbroker.storage.producer_state import (
     AppendOrigin,
     CorruptSnapshot,
     ProducerState,
+    Verification,
     decode_snapshot,
     encode_snapshot,
 )
@@ -173,3 +174,95 @@ def test_a_damaged_snapshot_is_replaced_by_an_older_one(tmp_path: Path) -> None:
     assert made.end_offset == 1
     assert made.snapshots == [1]
     assert sorted(tmp_path.iterdir()) == [Path(made.snapshot_path(1))]
+
+
+def verified(made: ProducerState, one: RecordBatch, *, bumps_epoch: bool = False) -> Verification | None:
+    return made.start_verification(
+        one.producer_id, one.producer_epoch, one.base_sequence, bumps_epoch=bumps_epoch, now_ms=1
+    )
+
+
+def test_the_first_batch_of_a_transaction_needs_its_verification(tmp_path: Path) -> None:
+    made, first = state(tmp_path), batch(0, 0, transactional=True)
+    with pytest.raises(KafkaError) as refused:
+        made.check(first, AppendOrigin.CLIENT, None)
+    assert refused.value.code is ErrorCode.INVALID_TXN_STATE
+    made.check(first, AppendOrigin.CLIENT, verified(made, first))
+    made.appended(first)
+    assert verified(made, batch(1, 1, transactional=True)) is None
+    made.check(batch(1, 1, transactional=True), AppendOrigin.CLIENT, None)
+    made.check(batch(1, 0, pid=2), AppendOrigin.CLIENT, None)  # no transaction, nothing to verify
+
+
+def test_a_verification_that_an_abort_has_overtaken_is_void(tmp_path: Path) -> None:
+    made, first = state(tmp_path), batch(1, 0, transactional=True)
+    stale = verified(made, first)
+    made.appended(marker(0, ControlType.ABORT))
+    renewed = verified(made, first)
+    assert renewed is not stale
+    with pytest.raises(KafkaError) as refused:
+        made.check(first, AppendOrigin.CLIENT, stale)
+    assert refused.value.code is ErrorCode.INVALID_TXN_STATE
+    made.check(first, AppendOrigin.CLIENT, renewed)
+
+
+@pytest.mark.parametrize(("bumps_epoch", "stays"), [(True, True), (False, False)])
+def test_the_next_transactions_verification_outlives_the_marker(tmp_path: Path, bumps_epoch: bool, stays: bool) -> None:
+    made = state(tmp_path, [batch(0, 0, transactional=True)])
+    following = verified(made, batch(2, 0, epoch=1, transactional=True), bumps_epoch=bumps_epoch)
+    made.appended(marker(1, ControlType.COMMIT, epoch=1))
+    assert (made.verifications.get(1) is following) is stays
+
+
+def test_a_verification_of_an_old_epoch_is_refused(tmp_path: Path) -> None:
+    made = state(tmp_path, [batch(0, 0, epoch=3)])
+    with pytest.raises(KafkaError) as refused:
+        verified(made, batch(1, 0, epoch=2, transactional=True))
+    assert refused.value.code is ErrorCode.INVALID_PRODUCER_EPOCH
+
+
+def test_the_first_written_is_the_first_that_was_tried(tmp_path: Path) -> None:
+    made = state(tmp_path)
+    verification = verified(made, batch(0, 5, transactional=True))
+    assert verified(made, batch(0, 9, transactional=True)) is verification
+    late = batch(0, 9, transactional=True)
+    with pytest.raises(KafkaError) as refused:
+        made.check(late, AppendOrigin.CLIENT, verification)
+    assert refused.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    made.check(batch(0, 5, transactional=True), AppendOrigin.CLIENT, verification)
+    assert verified(made, batch(0, 3, epoch=1, transactional=True)) is verification
+    assert (verification.epoch, verification.lowest_sequence) == (1, 3) if verification else False
+
+
+def test_who_bumps_its_epoch_begins_at_0(tmp_path: Path) -> None:
+    made, first = state(tmp_path), batch(0, 5, transactional=True)
+    verification = verified(made, first, bumps_epoch=True)
+    with pytest.raises(KafkaError) as refused:
+        made.check(first, AppendOrigin.CLIENT, verification)
+    assert refused.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+@pytest.mark.parametrize(("epoch", "refused"), [(0, True), (1, False)])
+def test_a_marker_has_a_new_epoch_where_each_transaction_has_one(tmp_path: Path, epoch: int, refused: bool) -> None:
+    made = state(tmp_path, [batch(0, 0, transactional=True)])
+    one = marker(1, ControlType.COMMIT, epoch=epoch)
+    read = read_marker(one)
+    assert read is not None
+    made.check_marker(one, read, 1)
+    if refused:
+        with pytest.raises(KafkaError) as caught:
+            made.check_marker(one, read, 2)
+        assert caught.value.code is ErrorCode.INVALID_PRODUCER_EPOCH
+    else:
+        made.check_marker(one, read, 2)
+        made.appended(one)
+        made.check_marker(one, read, 2)  # written once more (KAFKA-19999)
+
+
+def test_verifications_expire(tmp_path: Path) -> None:
+    made = state(tmp_path)
+    verified(made, batch(0, 0, transactional=True))
+    made.expire(10, 10)
+    assert made.verifications != {}
+    made.expire(11, 10)
+    assert made.verifications == {}

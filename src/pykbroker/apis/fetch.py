@@ -9,7 +9,8 @@ from pykbroker.cluster.fetch_session import FetchContext, FetchPartition, Partit
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.fetch import FetchRequest, FetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.replica_manager import Replica
+from pykbroker.security.acl import CLUSTER_NAME, Operation, ResourceType
+from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.log_segment import LogSegment
@@ -21,6 +22,7 @@ FIRST_WITH_WHOLE_FIRST_BATCH = 3
 FIRST_WITH_MAGIC_2 = 4
 FIRST_WITH_STORAGE_ERROR = 6
 FIRST_WITH_SESSIONS = 7
+FIRST_FROM_FOLLOWERS = 11
 FIRST_WITH_TOPIC_IDS = 13
 FIRST_WITH_REPLICA_STATE = 15
 FIRST_WITH_LEADERS = 16
@@ -34,9 +36,11 @@ async def fetch(request: FetchRequest, context: RequestContext) -> FetchResponse
     Sessions from 7 on (KIP-227), leader epochs from 9 (KIP-320), topic ids from 13 (KIP-516), the leader to go to
     from 16 (KIP-951). Up to 3 the records are converted down to the old message formats. Returns the whole batch that
     holds the offset asked for; the answer's first batch is whole even where it is over the limits (KIP-74, from 3 on).
+    Followers are told all that the leader has; consumers what is committed, from 11 on by followers too (KIP-392).
     """
     services, version = context.services, context.api_version
-    replica_id = request.replica_state.replica_id if version >= FIRST_WITH_REPLICA_STATE else request.replica_id
+    state = request.replica_state
+    replica_id = state.replica_id if version >= FIRST_WITH_REPLICA_STATE else request.replica_id
     session = services.fetch_sessions.context(
         request.session_id,
         request.session_epoch if version >= FIRST_WITH_SESSIONS else -1,
@@ -47,6 +51,8 @@ async def fetch(request: FetchRequest, context: RequestContext) -> FetchResponse
         now=services.clock.monotonic(),
     )
     reading = _Reading(request, context, session, replica_id)
+    if replica_id >= 0:
+        reading.note_follower(state.replica_epoch)
     if request.max_wait_ms > 0 and reading.keys:
         await services.purgatory.wait_until(reading.ready, reading.keys, request.max_wait_ms / 1000)
     return _respond(session, reading, context)
@@ -86,7 +92,9 @@ class _Reading:
         self._version = context.api_version
         self._incremental = session.incremental
         self._replica_id = replica_id
-        self._committed_only = request.isolation_level == READ_COMMITTED
+        self._is_follower = replica_id >= 0
+        self._rack = request.rack_id if context.services.replica_manager.selects_by_rack else ""
+        self._committed_only = request.isolation_level == READ_COMMITTED and not self._is_follower
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
         self._min_bytes = min(request.min_bytes, self._max_bytes)
         self._known: list[tuple[FetchPartition, TopicPartition]] = []
@@ -95,15 +103,24 @@ class _Reading:
         self.keys: list[TopicPartition] = []
         """What to wait on. A partition that nobody knows is no reason to answer early: its client would ask in a
         tight loop."""
+        guarded = context.services.authorizer is not None
         for asked in session:
             tp = self._resolve(asked)
             if tp is None:
                 self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_ID))
+            elif guarded and not self._may_read(tp.topic, context):
+                self._unknown.append((asked, ErrorCode.TOPIC_AUTHORIZATION_FAILED))
             elif self._replicas.find(tp) is None and self._services.metadata.partition(tp) is None:
                 self._unknown.append((asked, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
             else:
                 self._known.append((asked, tp))
                 self.keys.append(tp)
+
+    def _may_read(self, topic: str, context: RequestContext) -> bool:
+        """Asked for each fetch anew: a session outlives the ACLs that it began with."""
+        if self._replica_id >= 0:
+            return context.authorize(Operation.CLUSTER_ACTION, ResourceType.CLUSTER, CLUSTER_NAME)
+        return context.authorize(Operation.READ, ResourceType.TOPIC, topic)
 
     def _resolve(self, asked: FetchPartition) -> TopicPartition | None:
         if asked.topic_partition is None:
@@ -113,6 +130,19 @@ class _Reading:
                 asked.topic_partition = TopicPartition(name, index)
         return asked.topic_partition
 
+    def note_follower(self, broker_epoch: int) -> None:
+        """What a follower asks for says what it has: the high watermark and the ISR may change by it."""
+        for asked, tp in self._known:
+            try:
+                replica = self._replica(asked, tp)
+                self._replicas.check_broker_epoch(self._replica_id, broker_epoch)
+                if _divergence(asked, replica) is None:
+                    self._replicas.follower_fetched(
+                        replica, self._replica_id, asked.fetch_offset, asked.log_start_offset
+                    )
+            except KafkaError:
+                continue  # Its answer will say so.
+
     def ready(self) -> bool:
         """Whether to answer now: enough bytes are there, or a partition can't be read."""
         wanted, size = self._min_bytes, 0
@@ -120,8 +150,8 @@ class _Reading:
             return True
         for asked, tp in self._known:
             try:
-                replica = self._leader(asked, tp)
-                if asked.last_fetched_epoch >= 0 and _divergence(asked, replica) is not None:
+                replica = self._replica(asked, tp)
+                if _divergence(asked, replica) is not None or self._preferred(asked, replica) is not None:
                     return True
                 if asked.fetch_offset < self._end(replica):
                     if wanted == 1:
@@ -152,7 +182,7 @@ class _Reading:
         left, whole_first = self._max_bytes, self._version >= FIRST_WITH_WHOLE_FIRST_BATCH
         for asked, tp in self._known:
             try:
-                replica = self._leader(asked, tp)
+                replica = self._replica(asked, tp)
                 if self._incremental and self._is_quiet(asked, replica):
                     continue
                 answer = self._answer(asked, replica, left, whole_first)
@@ -164,29 +194,37 @@ class _Reading:
         for asked, code in self._unknown:
             yield asked, Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1)
 
-    def _leader(self, asked: FetchPartition, tp: TopicPartition) -> Replica:
-        """The replica to read from, led here. Raises what the partition's answer says otherwise."""
-        replica = self._replicas.leader(tp)
+    def _replica(self, asked: FetchPartition, tp: TopicPartition) -> Replica:
+        """The replica to read from. Raises what the partition's answer says otherwise."""
+        from_leader = self._is_follower or self._version < FIRST_FROM_FOLLOWERS
+        replica = self._replicas.leader(tp) if from_leader else self._replicas.hosted(tp)
         partition = replica.partition
         if self._version >= FIRST_WITH_TOPIC_IDS and partition.topic_id != asked.key[0]:
             raise KafkaError(ErrorCode.INCONSISTENT_TOPIC_ID)
         partition.check_leader_epoch(asked.current_leader_epoch)
-        if self._replica_id >= 0:  # Followers don't fetch from this broker yet: nobody's replica id is known.
-            known_epoch = asked.current_leader_epoch >= 0
-            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH if known_epoch else ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if self._is_follower:
+            partition.check_follower(self._replica_id, asked.current_leader_epoch)
         log, offset = replica.log, asked.fetch_offset
         if offset < log.log_start_offset or (offset > log.log_end_offset and asked.last_fetched_epoch < 0):
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
         return replica
 
+    def _preferred(self, asked: FetchPartition, replica: Replica) -> int | None:
+        """KIP-392: the replica that a consumer in a rack had better ask; None for this one."""
+        if not self._rack or self._is_follower:
+            return None
+        return self._replicas.preferred_read_replica(replica, self._rack, asked.fetch_offset)
+
     def _end(self, replica: Replica) -> int:
+        if self._is_follower:
+            return replica.log.log_end_offset
         return replica.last_stable_offset if self._committed_only else replica.partition.high_watermark
 
     def _is_quiet(self, asked: FetchPartition, replica: Replica) -> bool:
         return (
             asked.fetch_offset >= self._end(replica)
-            and asked.last_fetched_epoch < 0
             and asked.was_told(replica.partition.high_watermark, replica.log.log_start_offset)
+            and _divergence(asked, replica) is None
         )
 
     def _answer(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> Partition:
@@ -198,11 +236,14 @@ class _Reading:
             log_start_offset=log.log_start_offset,
             aborted_transactions=None,
         )
-        if asked.last_fetched_epoch >= 0:
-            diverging = _divergence(asked, replica)
-            if diverging is not None:
-                answer.diverging_epoch = diverging
-                return answer
+        diverging = _divergence(asked, replica)
+        if diverging is not None:
+            answer.diverging_epoch = diverging
+            return answer
+        preferred = self._preferred(asked, replica)
+        if preferred is not None:
+            answer.preferred_read_replica = preferred
+            return answer
         records = self._read(asked, replica, left, whole_first)
         if records is not None:
             answer.records = (
@@ -238,6 +279,9 @@ class _Reading:
 
 def _divergence(asked: FetchPartition, replica: Replica) -> Partition.DivergingEpoch | None:
     """KIP-595: whoever fetched another history than the leader's is told where the two part."""
+    known, log = asked.last_fetched_epoch, replica.log
+    if known < 0 or (known == log.latest_epoch and asked.fetch_offset <= log.log_end_offset):
+        return None
     epoch, end_offset = replica.log.end_offset_for_epoch(asked.last_fetched_epoch)
     if epoch < 0 or end_offset < 0:
         raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
@@ -259,7 +303,7 @@ def _respond(session: FetchContext, reading: _Reading, context: RequestContext) 
             answer.high_watermark,
             answer.log_start_offset,
             answer.error_code,
-            answer.diverging_epoch.epoch >= 0,
+            answer.diverging_epoch.epoch >= 0 or answer.preferred_read_replica >= 0,
         )
         if not session.must_answer(asked, news):
             continue

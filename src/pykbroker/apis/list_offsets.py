@@ -11,7 +11,7 @@ from pykbroker.protocol.messages.offset_for_leader_epoch import (
     OffsetForLeaderEpochResponse,
 )
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.replica_manager import Replica
+from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 
 Asked = ListOffsetsRequest.Topic.Partition
@@ -33,6 +33,7 @@ FIRST_VERSION = {
 }
 """The version from which on a negative timestamp has its meaning (KIP-734, KIP-405, KIP-1005, KIP-1023)."""
 FIRST_WITH_LEADER_EPOCH = 4
+FIRST_WITH_OFFSET_NOT_AVAILABLE = 5
 NEVER = 1 << 15
 CONSUMER = -1
 """The replica id of who isn't a broker."""
@@ -81,6 +82,7 @@ def _find(answer: Answer, asked: Asked, replica: Replica, end: int, context: Req
         answer.old_style_offsets = log.legacy_offsets_before(timestamp, asked.max_num_offsets, end, now_ms=now_ms)
         return
     if timestamp == LATEST:
+        _check_available(replica, end, context)
         answer.offset, epoch = end, replica.partition.leader_epoch
     elif timestamp in (EARLIEST, EARLIEST_LOCAL):
         answer.offset, epoch = log.log_start_offset, log.epochs.epoch_at(log.log_start_offset)
@@ -90,10 +92,18 @@ def _find(answer: Answer, asked: Asked, replica: Replica, end: int, context: Req
         newest = timestamp == MAX_TIMESTAMP
         found = log.max_timestamp_offset(log.log_end_offset) if newest else log.offset_for_timestamp(timestamp, end)
         if found is None or found.offset >= end:  # The newest record is not looked for among the visible ones alone.
+            _check_available(replica, end, context)
             return
         answer.timestamp, answer.offset, epoch = found.timestamp, found.offset, found.leader_epoch
     if version >= FIRST_WITH_LEADER_EPOCH:
         answer.leader_epoch = epoch
+
+
+def _check_available(replica: Replica, end: int, context: RequestContext) -> None:
+    """A new leader doesn't know yet what is committed of the epochs before its own (KIP-207): the client asks again."""
+    if end < replica.partition.epoch_start:
+        known = context.api_version >= FIRST_WITH_OFFSET_NOT_AVAILABLE
+        raise KafkaError(ErrorCode.OFFSET_NOT_AVAILABLE if known else ErrorCode.LEADER_NOT_AVAILABLE)
 
 
 @handles(OffsetForLeaderEpochRequest, "0-4")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from pykbroker.coordinator.group.group import Committer
-from pykbroker.coordinator.group.offsets import OffsetToCommit
+from pykbroker.coordinator.group.offsets import UNSTABLE, OffsetToCommit
 from pykbroker.coordinator.group.records import CommittedOffset
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
@@ -98,11 +98,14 @@ def _name(name: str, topic_id: UUID, context: RequestContext) -> str | None:
 async def offset_fetch(request: OffsetFetchRequest, context: RequestContext) -> OffsetFetchResponse:
     """OffsetFetch 0-10: offset -1 where nothing is committed; null topics ask for all that is (2+).
 
-    From 8 on for any number of groups (KIP-709), in 10 by topic id. No transaction holds offsets back yet, so that
-    `require_stable` (KIP-447) is always met.
+    From 8 on for any number of groups (KIP-709), in 10 by topic id. With `require_stable` (7+, KIP-447) an offset that
+    an open transaction may change is answered with UNSTABLE_OFFSET_COMMIT.
     """
     if context.api_version >= FIRST_WITH_GROUPS:
-        return OffsetFetchResponse(groups=[await _fetch_group(group, context) for group in request.groups])
+        stable = request.require_stable
+        return OffsetFetchResponse(
+            groups=[await _fetch_group(group, context, stable=stable) for group in request.groups]
+        )
     topics = request.topics
     wanted = None
     if topics is not None:
@@ -110,7 +113,9 @@ async def offset_fetch(request: OffsetFetchRequest, context: RequestContext) -> 
     response = OffsetFetchResponse()
     fetched: Fetched
     try:
-        fetched = await context.services.group_coordinator.fetch(request.group_id, wanted)
+        fetched = await context.services.group_coordinator.fetch(
+            request.group_id, wanted, stable=request.require_stable
+        )
         code = ErrorCode.NONE
     except KafkaError as error:
         code = error.code
@@ -129,14 +134,14 @@ async def offset_fetch(request: OffsetFetchRequest, context: RequestContext) -> 
                     committed_offset=offset,
                     committed_leader_epoch=epoch,
                     metadata=metadata,
-                    error_code=code,
+                    error_code=code or _unstable(committed),
                 )
             )
         response.topics.append(Topic(name=name, partitions=answers))
     return response
 
 
-async def _fetch_group(group: OffsetFetchRequest.Group, context: RequestContext) -> FetchGroup:
+async def _fetch_group(group: OffsetFetchRequest.Group, context: RequestContext, *, stable: bool) -> FetchGroup:
     answer = FetchGroup(group_id=group.group_id)
     wanted: list[TopicPartition] | None = None
     unknown: list[FetchTopic] = []
@@ -149,7 +154,7 @@ async def _fetch_group(group: OffsetFetchRequest.Group, context: RequestContext)
             else:
                 wanted += [TopicPartition(name, index) for index in topic.partition_indexes]
     try:
-        fetched = await context.services.group_coordinator.fetch(group.group_id, wanted)
+        fetched = await context.services.group_coordinator.fetch(group.group_id, wanted, stable=stable)
     except KafkaError as error:
         answer.error_code = error.code
         return answer
@@ -167,7 +172,11 @@ def _topics(fetched: Fetched, context: RequestContext) -> Iterable[FetchTopic]:
             offset, epoch, metadata = _shown(committed)
             topic.partitions.append(
                 FetchPartition(
-                    partition_index=index, committed_offset=offset, committed_leader_epoch=epoch, metadata=metadata
+                    partition_index=index,
+                    committed_offset=offset,
+                    committed_leader_epoch=epoch,
+                    metadata=metadata,
+                    error_code=_unstable(committed),
                 )
             )
         yield topic
@@ -190,6 +199,10 @@ def _by_topic(fetched: Fetched) -> dict[str, list[tuple[int, CommittedOffset | N
     for tp, committed in fetched.items():
         topics[tp.topic].append((tp.partition, committed))
     return topics
+
+
+def _unstable(committed: CommittedOffset | None) -> ErrorCode:
+    return ErrorCode.UNSTABLE_OFFSET_COMMIT if committed is UNSTABLE else ErrorCode.NONE
 
 
 def _shown(committed: CommittedOffset | None) -> tuple[int, int, str]:

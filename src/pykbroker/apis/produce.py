@@ -31,6 +31,8 @@ WITHOUT_LOG_START = (
 )
 """Errors of an append beside which Kafka answers log start offset -1; beside the others it names the log's."""
 _LENGTH_AND_MAGIC = struct.Struct(">8xi4xb")
+_Appended = tuple[PartitionResponse, TopicPartition, int, int]
+"""An answer to complete once everything below an offset is committed, and the leader epoch of the append."""
 
 
 @handles(ProduceRequest, "0-13")
@@ -42,7 +44,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
     (KIP-951); 13 names topics by id (KIP-516). A partition named twice gets both, where Kafka keeps one.
     """
     response = ProduceResponse()
-    appended: list[tuple[PartitionResponse, TopicPartition, int]] = []
+    appended: list[_Appended] = []
     anonymous = request.transactional_id is None and _is_transactional(request)
     for topic_data in request.topic_data:
         name, missing = _topic_name(topic_data, context)
@@ -56,7 +58,8 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
             if missing == ErrorCode.NONE:
                 info = _append(tp, data.records, request, context, answer)
                 if info is not None:
-                    appended.append((answer, tp, info.last_offset + 1))
+                    epoch = context.services.replica_manager.leader(tp).partition.leader_epoch
+                    appended.append((answer, tp, info.last_offset + 1, epoch))
                 if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and context.api_version >= FIRST_WITH_LEADERS:
                     _name_leader(response, tp, answer, context)
         if answers:
@@ -157,19 +160,17 @@ def _explain(answer: PartitionResponse, error: InvalidRecords) -> None:
     ]
 
 
-async def _wait(
-    appended: list[tuple[PartitionResponse, TopicPartition, int]], request: ProduceRequest, context: RequestContext
-) -> None:
+async def _wait(appended: list[_Appended], request: ProduceRequest, context: RequestContext) -> None:
     """Waits as acks and `flush.messages` want: with acks=all until every append is committed.
 
     All of them together may use up the request's one timeout.
     """
     clock, replicas = context.services.clock, context.services.replica_manager
     deadline = clock.monotonic() + request.timeout_ms / 1000
-    for answer, tp, offset in appended:
+    for answer, tp, offset, epoch in appended:
         try:
             if request.acks == -1:
-                await replicas.wait_for_high_watermark(tp, offset, deadline - clock.monotonic())
+                await replicas.wait_for_high_watermark(tp, offset, deadline - clock.monotonic(), epoch)
             else:
                 await replicas.wait_for_flush(tp)
         except KafkaError as error:

@@ -82,7 +82,7 @@ class FetchPartition:
             answer.size > 0
             or not self.was_told(answer.high_watermark, answer.log_start_offset)
             or answer.error_code != ErrorCode.NONE
-            or answer.diverging
+            or answer.redirects
         )
         self.told_log_start_offset = answer.log_start_offset
         # After an error the next good answer is news, whatever its high watermark.
@@ -98,7 +98,8 @@ class PartitionAnswer:
     high_watermark: int
     log_start_offset: int
     error_code: int = ErrorCode.NONE
-    diverging: bool = False
+    redirects: bool = False
+    """Whether it sends the reader elsewhere: to an earlier offset, or to another replica."""
 
 
 class FetchSession:

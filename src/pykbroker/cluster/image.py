@@ -14,6 +14,7 @@ from uuid import UUID
 from pykbroker.cluster.features import FinalizedFeatures
 
 NO_LEADER = -1
+NO_EPOCH = -1
 
 GROUP_METADATA_TOPIC = "__consumer_offsets"
 TRANSACTION_STATE_TOPIC = "__transaction_state"
@@ -65,7 +66,7 @@ class BrokerImage:
     id: int
     endpoints: Mapping[str, Endpoint]
     rack: str | None = None
-    epoch: int = -1
+    epoch: int = NO_EPOCH
 
 
 @dataclass(frozen=True, slots=True)

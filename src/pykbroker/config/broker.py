@@ -152,6 +152,15 @@ class BrokerConfig(BrokerKeys):
         return parse_listeners(self.listeners, protocols, without=self.controller_listener_names or ())
 
     @property
+    def inter_broker_listener(self) -> str:
+        """`inter.broker.listener.name`, else the first listener of `security.inter.broker.protocol`, else the first."""
+        if self.inter_broker_listener_name is not None:
+            return self.inter_broker_listener_name.upper()
+        listeners = self.broker_listeners
+        protocol = self.security_inter_broker_protocol
+        return next((one.name for one in listeners if one.security_protocol == protocol), listeners[0].name)
+
+    @property
     def advertised(self) -> tuple[Listener, ...]:
         """`advertised.listeners`, parsed; empty where it isn't set."""
         if not self.advertised_listeners:

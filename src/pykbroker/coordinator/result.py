@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 A = TypeVar("A")
 
@@ -110,4 +110,17 @@ class Shard(Protocol):
 
     def unload(self, code: int) -> Result[None]:
         """Answers every parked request with this error code."""
+        ...
+
+
+@runtime_checkable
+class TransactionalShard(Protocol):
+    """A shard whose records may be part of a producer's transaction, which a marker in the partition decides."""
+
+    def replay_pending(self, record: Record, producer_id: int) -> None:
+        """Takes a record of a transaction that is open."""
+        ...
+
+    def replay_marker(self, producer_id: int, *, committed: bool) -> None:
+        """The producer's transaction is decided."""
         ...

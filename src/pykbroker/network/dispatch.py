@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.connection import encode_response, parse_request_header
 from pykbroker.protocol.errors import ErrorCode, KafkaError, UnsupportedRequest
-from pykbroker.protocol.message import Piece
+from pykbroker.protocol.message import Message, Piece
+from pykbroker.security.principal import ANONYMOUS
+from pykbroker.security.rules import RULES
+from pykbroker.server.authorizer import Authorizer, RequestAccess
 from pykbroker.server.request import CloseConnection, Handler, RequestContext
 
 if TYPE_CHECKING:
-    from pykbroker.protocol.message import Message
     from pykbroker.server.services import Services
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 class Peer:
     """Who is at the other end of a connection, as its requests' contexts name it."""
 
-    __slots__ = ("client_host", "connection_id", "listener", "local_address", "name")
+    __slots__ = ("client_host", "connection_id", "listener", "local_address", "name", "principal")
 
     def __init__(
         self, remote: tuple[str, int], local_address: tuple[str, int], listener: str, connection_id: int
@@ -36,6 +38,7 @@ class Peer:
         self.local_address = local_address
         self.listener = listener
         self.connection_id = connection_id
+        self.principal = ANONYMOUS
 
 
 class Dispatcher:
@@ -44,6 +47,7 @@ class Dispatcher:
     def __init__(self, services: Services, handlers: Mapping[int, Handler]) -> None:
         self._services = services
         self._handlers = handlers
+        self._authorizer = services.authorizer if services is not None else None
 
     async def answer(self, frame: memoryview, peer: Peer) -> list[Piece] | None:
         """The answer's pieces, size first; None where the request asks for none (acks=0).
@@ -69,9 +73,34 @@ class Dispatcher:
             peer.listener,
             peer.local_address,
             peer.connection_id,
+            peer.principal,
         )
-        response = await self._call(handler, request, context)
+        if self._authorizer is None:
+            response = await self._call(handler, request, context)
+        else:
+            response = await self._guarded(handler, request, context, self._authorizer)
         return None if response is None else encode_response(header.correlation_id, response, version)
+
+    async def _guarded(
+        self, handler: Handler, request: Any, context: RequestContext, authorizer: Authorizer
+    ) -> Message | None:
+        """The handler's answer to what the client may ask; what it may not never reaches the handler."""
+        rule = RULES.get(context.api_key)
+        if rule is None:
+            return _error_answer(handler, ErrorCode.CLUSTER_AUTHORIZATION_FAILED, None)
+        outcome = rule.check(request, RequestAccess(authorizer, context), handler.response)
+        response: Message | None
+        if isinstance(outcome, Message):
+            response = outcome
+        else:
+            response = await self._call(handler, request, context)
+            if outcome is None:
+                return response
+            if response is not None:
+                outcome(response)
+        if response is None or (context.api_key == ApiKey.PRODUCE and request.acks == 0):
+            raise CloseConnection(f"acks=0 was refused to {context.principal}")
+        return response
 
     async def _call(self, handler: Handler, request: Any, context: RequestContext) -> Message | None:
         try:

@@ -429,7 +429,7 @@ class ControllerRuntime:
         ]
         if not states:
             return {}
-        answers = await self._manager.become_leader(states)
+        answers = await self._manager.apply_leader_and_isr(states)
         return {tp: code for tp, code in answers.items() if code is not ErrorCode.NONE}
 
     async def _write(self, operations: Sequence[Operation]) -> None:

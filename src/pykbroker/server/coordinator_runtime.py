@@ -1,30 +1,35 @@
 """Runs coordinator shards: load by replay, decide, append, replay, wait until committed, answer; one timer for all.
 
 The rules are the shard's; here stands how a request waits, what an append that fails costs (the shard, which is loaded
-again), and when time is asked. It never looks into a group.
+again), and when time is asked. Records may belong to a producer's transaction: its marker is appended and replayed here
+as well. It never looks into a group.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from pykbroker.coordinator.result import NEVER, Now, Parked, Record, Result, Shard
+from pykbroker.coordinator.result import NEVER, Now, Parked, Record, Result, Shard, TransactionalShard
 from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
-from pykbroker.protocol.records.batch import batches, build_batch
+from pykbroker.protocol.records.batch import RecordBatch, batches, build_batch
+from pykbroker.protocol.records.control import ControlType, build_marker, read_marker
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.storage.log import UnifiedLog
+from pykbroker.storage.log import AppendInfo, UnifiedLog
+from pykbroker.storage.producer_state import Verification
 
 log = logging.getLogger(__name__)
 
 A = TypeVar("A")
 S = TypeVar("S", bound=Shard)
+Ts = TypeVarTuple("Ts")
 
 LOAD_SLICE_BYTES = 1 << 20
 LOAD_RECORDS_PER_TURN = 64
@@ -32,6 +37,23 @@ LOAD_RECORDS_PER_TURN = 64
 LOAD_RETRY_S = 1.0
 TIMER_SLACK_S = 0.001
 """The timer wakes this much late, so that a deadline isn't found to be a rounding error away."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionalProducer:
+    """Whose transaction records are appended to, and the proof that its coordinator knows (see `UnifiedLog`)."""
+
+    producer_id: int
+    epoch: int
+    verification: Verification | None
+
+
+class ErrorMapping(Protocol):
+    """What a coordinator's client is told when an append failed with a code."""
+
+    def __call__(self, code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
+        """The code to tell; `offsets`: the decision concerned offsets alone."""
+        ...
 
 
 class _Wait:
@@ -91,14 +113,22 @@ class CoordinatorRuntime(Generic[S]):
         replica_manager: ReplicaManager,
         disk: Disk,
         commit_timeout: float,
+        client_error: ErrorMapping | None = None,
+        on_replayed: Callable[[Hosted[S]], None] = lambda hosted: None,
     ) -> None:
-        """`commit_timeout`: seconds that a written answer may wait for its records to be committed."""
+        """`commit_timeout`: seconds that a written answer may wait for its records to be committed.
+
+        `client_error`: the code to answer for an append that failed; without it a group coordinator's.
+        `on_replayed`: called when a shard is loaded, and when it has taken new records, committed or not.
+        """
         self.topic = topic
         self._new_shard = new_shard
         self._clock = clock
         self._replicas = replica_manager
         self._disk = disk
         self._commit_timeout = commit_timeout
+        self._client_error: ErrorMapping = client_error or group_client_error
+        self._on_replayed = on_replayed
         self._hosted: dict[int, Hosted[S]] = {}
         self._nursery: trio.Nursery | None = None
         self._alarm: trio.CancelScope | None = None
@@ -182,6 +212,7 @@ class CoordinatorRuntime(Generic[S]):
             if not hosted.unloaded:
                 hosted.loaded.set()
                 self._apply_detached(hosted, lambda shard, now: shard.loaded(now))
+                self._on_replayed(hosted)
 
     async def _replay_log(self, hosted: Hosted[S]) -> None:
         replica_log = self._replicas.log(hosted.tp)
@@ -193,9 +224,12 @@ class CoordinatorRuntime(Generic[S]):
             data = await self._disk.run(_read_slice, replica_log, offset, end)
             before = offset
             for batch in batches(data):
+                if batch.is_control:
+                    _replay_marker(hosted.shard, batch)
+                producer_id = batch.producer_id if batch.is_transactional else None
                 for record in () if batch.is_control else batch.records():
                     if record.offset >= offset and record.key is not None:
-                        _replay(hosted, Record(record.key, record.value), record.offset)
+                        _replay(hosted, Record(record.key, record.value), record.offset, producer_id)
                     replayed += 1
                     if replayed % LOAD_RECORDS_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
@@ -238,10 +272,12 @@ class CoordinatorRuntime(Generic[S]):
         decide: Callable[[S, Now], Result[A]],
         *,
         offsets: bool = False,
+        producer: TransactionalProducer | None = None,
     ) -> A:
         """Has the shard decide, and returns its answer once all that it rests on is committed.
 
         `offsets`: the decision concerns offsets alone, so that a failed append doesn't cost the shard.
+        `producer`: the records are part of its transaction.
         Raises KafkaError as the shard does, or for a failed append as Kafka's coordinator does.
         """
         result = self._decide(hosted, decide)
@@ -249,7 +285,7 @@ class CoordinatorRuntime(Generic[S]):
         wait = _Wait()
         if isinstance(answer, Parked):
             hosted.waits[answer] = wait
-        self._append(hosted, result, offsets=offsets)
+        self._append(hosted, result, offsets=offsets, producer=producer)
         if hosted.committed >= hosted.written:
             hosted.deliver(result.released)
         elif result.released:
@@ -277,30 +313,85 @@ class CoordinatorRuntime(Generic[S]):
         self._watch(hosted)
         return result
 
-    def _append(self, hosted: Hosted[S], result: Result[Any], *, offsets: bool = False) -> None:
+    async def end_transaction(
+        self,
+        hosted: Hosted[S],
+        kind: ControlType,
+        producer_id: int,
+        producer_epoch: int,
+        *,
+        coordinator_epoch: int,
+        transaction_version: int,
+    ) -> None:
+        """Writes a transaction's marker, which decides what the shard holds of it; back when it is committed.
+
+        Raises KafkaError as the log does.
+        """
+        marker = build_marker(kind, producer_id, producer_epoch, coordinator_epoch, self._clock.now_ms())
+        info = self._replicas.append_internal(hosted.tp, marker, hosted.epoch, transaction_version=transaction_version)
+        hosted.written = info.last_offset + 1
+        if isinstance(hosted.shard, TransactionalShard):
+            hosted.shard.replay_marker(producer_id, committed=kind is ControlType.COMMIT)
+        await self._replicas.wait_for_high_watermark(hosted.tp, hosted.written, self._commit_timeout)
+
+    async def wait_committed(self, hosted: Hosted[S], offset: int) -> None:
+        """Waits until all that the shard held at this offset is committed; raises KafkaError as `ask` does."""
+        if hosted.committed < offset:
+            await self._committed(hosted, offset)
+
+    def start_soon(self, work: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
+        """Has work done in the background that ends with the coordinator; none is begun once it is stopped."""
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *args)
+
+    def _append(
+        self,
+        hosted: Hosted[S],
+        result: Result[Any],
+        *,
+        offsets: bool = False,
+        producer: TransactionalProducer | None = None,
+    ) -> None:
         """Appends the decision's records as one batch, and then takes them for the truth."""
         if not result.records:
             return
         try:
-            batch = build_batch(result.records, timestamp=self._clock.now_ms())
-            info = self._replicas.append_internal(hosted.tp, batch, hosted.epoch)
+            info = self._write(hosted, result.records, producer)
         except KafkaError as error:
-            code = client_error(error.code, offsets=offsets)
+            code = self._client_error(error.code, offsets=offsets)
             if not offsets:
                 log.warning("can't append to %s, loading it again: %s", hosted.tp, error)
                 hosted.deliver(result.released, code)
                 self._failed(hosted, code)
             raise KafkaError(code, error.message) from error
         hosted.written = info.last_offset + 1
+        producer_id = None if producer is None else producer.producer_id
         for record in result.records:
-            _replay(hosted, record, info.last_offset)
+            _replay(hosted, record, info.last_offset, producer_id)
+        self._on_replayed(hosted)
+
+    def _write(
+        self, hosted: Hosted[S], records: Sequence[Record], producer: TransactionalProducer | None
+    ) -> AppendInfo:
+        now_ms = self._clock.now_ms()
+        if producer is None:
+            return self._replicas.append_internal(hosted.tp, build_batch(records, timestamp=now_ms), hosted.epoch)
+        batch = build_batch(
+            records,
+            timestamp=now_ms,
+            producer_id=producer.producer_id,
+            producer_epoch=producer.epoch,
+            base_sequence=0,
+            transactional=True,
+        )
+        return self._replicas.append_internal(hosted.tp, batch, hosted.epoch, verification=producer.verification)
 
     async def _committed(self, hosted: Hosted[S], offset: int, *, offsets: bool = False) -> None:
         """Waits until everything below the offset is committed."""
         try:
-            await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout)
+            await self._replicas.wait_for_high_watermark(hosted.tp, offset, self._commit_timeout, hosted.epoch)
         except KafkaError as error:
-            raise KafkaError(client_error(error.code, offsets=offsets), error.message) from error
+            raise KafkaError(self._client_error(error.code, offsets=offsets), error.message) from error
         hosted.committed = max(hosted.committed, offset)
 
     async def _answer(self, hosted: Hosted[S], parked: Parked, wait: _Wait) -> Any:
@@ -374,12 +465,21 @@ def _read_slice(replica_log: UnifiedLog, offset: int, end: int) -> bytes:
     return b"" if records is None else records.read()
 
 
-def _replay(hosted: Hosted[S], record: Record, offset: int) -> None:
+def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | None = None) -> None:
     """A record that can't be read is passed over: better one group lost than fifty."""
     try:
-        hosted.shard.replay(record)
+        if producer_id is None:
+            hosted.shard.replay(record)
+        elif isinstance(hosted.shard, TransactionalShard):
+            hosted.shard.replay_pending(record, producer_id)
     except MalformedMessage as error:
         log.error("%s: the record at offset %d is passed over: %s", hosted.tp, offset, error)
+
+
+def _replay_marker(shard: Shard, batch: RecordBatch) -> None:
+    marker = read_marker(batch)
+    if marker is not None and isinstance(shard, TransactionalShard):
+        shard.replay_marker(batch.producer_id, committed=marker.type is ControlType.COMMIT)
 
 
 UNAVAILABLE = frozenset(
@@ -393,7 +493,7 @@ MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERR
 TOO_LARGE = frozenset((ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE))
 
 
-def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
+def group_client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
     """What a coordinator's client is told when the append failed with this code (Kafka's mapping)."""
     if code in UNAVAILABLE:
         return ErrorCode.COORDINATOR_NOT_AVAILABLE

@@ -18,7 +18,7 @@ from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 
 if TYPE_CHECKING:
-    from pykbroker.server.replica_manager import Replica
+    from pykbroker.server.replica import Replica
 
 log = logging.getLogger(__name__)
 

@@ -30,9 +30,10 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRe
 from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
 from pykbroker.protocol.messages.list_groups import ListGroupsResponse
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from pykbroker.protocol.records.control import ControlType
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
-from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, TransactionalProducer
 from pykbroker.server.disk import Disk
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.replica_manager import ReplicaManager
@@ -133,11 +134,51 @@ class GroupCoordinator:
             group_id, lambda shard, now: shard.commit(group_id, committer, offsets, now), offsets=True
         )
 
+    async def commit_pending(
+        self,
+        group_id: str,
+        committer: Committer,
+        offsets: Mapping[TopicPartition, OffsetToCommit],
+        producer: TransactionalProducer,
+    ) -> dict[TopicPartition, ErrorCode]:
+        """TxnOffsetCommit: the offsets count once the producer's transaction is committed."""
+        return await self._runtime.ask(
+            self._find(group_id),
+            lambda shard, now: shard.commit_pending(group_id, committer, offsets, now),
+            offsets=True,
+            producer=producer,
+        )
+
+    async def end_transaction(
+        self,
+        partition: int,
+        kind: ControlType,
+        producer_id: int,
+        producer_epoch: int,
+        *,
+        coordinator_epoch: int,
+        transaction_version: int,
+    ) -> None:
+        """A transaction's marker in a partition of `__consumer_offsets`. Raises KafkaError as the log does."""
+        await self._runtime.end_transaction(
+            self._runtime.find(partition),
+            kind,
+            producer_id,
+            producer_epoch,
+            coordinator_epoch=coordinator_epoch,
+            transaction_version=transaction_version,
+        )
+
     async def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
+        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
     ) -> dict[TopicPartition, CommittedOffset | None]:
-        """OffsetFetch of these partitions; None asks for all that have an offset."""
-        return await self.ask(group_id, lambda shard, now: shard.fetch(group_id, partitions), offsets=True)
+        """OffsetFetch of these partitions; None asks for all that have an offset.
+
+        `stable`: UNSTABLE stands where an open transaction may change the offset.
+        """
+        return await self.ask(
+            group_id, lambda shard, now: shard.fetch(group_id, partitions, stable=stable), offsets=True
+        )
 
     async def delete_offsets(
         self, group_id: str, partitions: Collection[TopicPartition]

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from pykbroker.cluster.image import INTERNAL_TOPICS, BrokerImage, ClusterImage, PartitionState, TopicImage
+from pykbroker.cluster.image import (
+    INTERNAL_TOPICS,
+    NO_EPOCH,
+    BrokerImage,
+    ClusterImage,
+    Endpoint,
+    PartitionState,
+    TopicImage,
+)
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
@@ -39,6 +47,13 @@ class MetadataCache:
         self._log_configs: dict[str, LogConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
         self.image = ClusterImage(cluster_id="")
+        self.broker_epoch = NO_EPOCH
+        """This broker's epoch, of its last registration; followers' fetches carry it."""
+
+    @property
+    def config(self) -> BrokerConfig:
+        """This broker's config."""
+        return self._config
 
     def publish(self, image: ClusterImage) -> None:
         """Makes an image the current one."""
@@ -78,9 +93,19 @@ class MetadataCache:
         """A topic's effective config; this broker's defaults for a topic that isn't known."""
         return self._log_configs.get(topic, self._defaults)
 
+    @property
+    def verifies_transactions(self) -> bool:
+        """Whether a partition asks the coordinator before a transaction's first records are written (KIP-890)."""
+        return self._config.transaction_partition_verification_enable
+
     def is_internal(self, topic: str) -> bool:
         """Whether a topic is one of Kafka's own, which clients may read but not write."""
         return topic in INTERNAL_TOPICS
+
+    def inter_broker_endpoint(self, broker_id: int) -> Endpoint | None:
+        """Where other brokers reach a live broker; None for one that isn't known to be alive."""
+        broker = self.image.brokers.get(broker_id)
+        return None if broker is None else broker.endpoints.get(self._config.inter_broker_listener)
 
     def brokers_for(self, context: RequestContext) -> list[BrokerAddress]:
         """The live brokers with the addresses that a client on this connection can use, by id."""

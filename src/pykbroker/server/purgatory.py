@@ -54,7 +54,7 @@ class Purgatory:
         waits = self._waits.get(key)
         if waits:
             for wait in waits:
-                if wait.ready():
+                if not wait.done.is_set() and wait.ready():
                     wait.done.set()
 
     def __len__(self) -> int:

@@ -9,28 +9,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import trio
 
-from pykbroker.cluster.image import PartitionState
+from pykbroker.cluster.image import NO_EPOCH, NO_LEADER, PartitionState
 from pykbroker.cluster.partition import Partition
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.records.batch import batches
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.flusher import Flusher
+from pykbroker.server.isr_changes import IsrChanges
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.replica import Replica
 from pykbroker.storage.log import AppendInfo, AppendOrigin, UnifiedLog
 from pykbroker.storage.log_manager import LogManager
 from pykbroker.storage.log_validator import LATEST_PRODUCE
+from pykbroker.storage.producer_state import NOT_REQUIRED, Verification
 
 log = logging.getLogger(__name__)
 
 HIGH_WATERMARK = -1
 """In DeleteRecords, the offset that stands for the high watermark."""
+
+RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 
 LeadershipCallback = Callable[[int, int], None]
 
@@ -45,41 +52,20 @@ class LeaderState:
     is_new: bool
 
 
-class Replica:
-    """A hosted partition: its rules and its log."""
+class Fetchers(Protocol):
+    """What replicates the partitions that other brokers lead: see `replica_fetcher`."""
 
-    __slots__ = (
-        "failed_flushes",
-        "failing",
-        "flush_all",
-        "flush_at_ms",
-        "flush_failing",
-        "flushing",
-        "log",
-        "partition",
-    )
+    def follow(self, replica: Replica) -> None:
+        """Fetches from the leader that the partition names, from now on."""
+        ...
 
-    def __init__(self, partition: Partition, log: UnifiedLog) -> None:
-        self.partition = partition
-        self.log = log
-        self.failing = False
-        """Whether the last append met a disk that is full or broken: said once, not for each retry."""
-        self.flush_failing = False
-        self.flushing = False
-        self.flush_all = False
-        """Whether the flush that is due is one by time, of the active segment too."""
-        self.flush_at_ms = 0
-        """When `flush.ms` has the log flushed; 0 while nothing new is in it."""
-        self.failed_flushes = 0
-
-    @property
-    def last_stable_offset(self) -> int:
-        """Up to here no transaction is undecided; never above the high watermark."""
-        return self.log.last_stable_offset(self.partition.high_watermark)
+    async def release(self, tps: Iterable[TopicPartition]) -> None:
+        """Stops fetching these; when it returns nothing touches their logs any more."""
+        ...
 
 
 class ReplicaManager:
-    """Appends to and reads from the partitions that this broker leads."""
+    """The partitions of this broker, led and followed."""
 
     def __init__(
         self, logs: LogManager, metadata: MetadataCache, purgatory: Purgatory, disk: Disk, clock: Clock
@@ -92,6 +78,11 @@ class ReplicaManager:
         self._replicas: dict[TopicPartition, Replica] = {}
         self._offline: set[TopicPartition] = set()
         self._flusher = Flusher(disk, clock, self._flushed)
+        self.node_id = metadata.config.node_id
+        self.fetchers: Fetchers | None = None
+        """Set by whoever builds the broker; without them followed partitions stand still."""
+        self.isr_changes = IsrChanges(clock, self._isr_changed)
+        self._broker_epochs: dict[int, int] = {}
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
         self._listeners: dict[str, tuple[LeadershipCallback, LeadershipCallback]] = {}
@@ -102,13 +93,25 @@ class ReplicaManager:
         """Has `elected` and `resigned` called, with partition and leader epoch, for an internal topic's partitions."""
         self._listeners[topic] = elected, resigned
         for tp, replica in self._replicas.items():
-            if tp.topic == topic:
+            if tp.topic == topic and replica.partition.is_leader:
                 elected(tp.partition, replica.partition.leader_epoch)
 
-    async def become_leader(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
-        """Leads these partitions from now on; a missing log is made. Answers an error code for each."""
+    async def apply_leader_and_isr(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
+        """Leads or follows these partitions from now on; a missing log is made. Answers an error code for each.
+
+        NONE; STALE_CONTROLLER_EPOCH for a decision that isn't newer than what is known, which is ignored;
+        UNKNOWN_TOPIC_OR_PARTITION where this broker is no replica; INCONSISTENT_TOPIC_ID; KAFKA_STORAGE_ERROR. One call
+        at a time, `stop_replicas` included; controller and broker epochs are the caller's to check.
+        """
+        answers = {
+            one.topic_partition: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            for one in states
+            if self.node_id not in one.state.replicas
+        }
+        states = [one for one in states if one.topic_partition not in answers]
         logs = await self._disk.run(self._open_logs, states)
-        answers: dict[TopicPartition, ErrorCode] = {}
+        if self.fetchers is not None:
+            await self.fetchers.release([one.topic_partition for one in states if self._is_newer(one)])
         for leader_state in states:
             tp = leader_state.topic_partition
             opened = logs[tp]
@@ -117,9 +120,14 @@ class ReplicaManager:
                 if self._logs.is_offline(tp) or not leader_state.is_new:
                     self._offline.add(tp)
                 continue
-            answers[tp] = self._lead(leader_state, opened)
+            leads = leader_state.state.leader == self.node_id
+            answers[tp] = (self._lead if leads else self._follow)(leader_state, opened)
         self.take_failures()
         return answers
+
+    def _is_newer(self, leader_state: LeaderState) -> bool:
+        known = self._replicas.get(leader_state.topic_partition)
+        return known is None or known.partition.leader_epoch < leader_state.state.leader_epoch
 
     def _open_logs(self, states: Sequence[LeaderState]) -> dict[TopicPartition, UnifiedLog | ErrorCode]:
         logs: dict[TopicPartition, UnifiedLog | ErrorCode] = {}
@@ -135,29 +143,60 @@ class ReplicaManager:
                 logs[tp] = ErrorCode.KAFKA_STORAGE_ERROR
         return logs
 
-    def _lead(self, leader_state: LeaderState, opened: UnifiedLog) -> ErrorCode:
+    def _replica(self, leader_state: LeaderState, opened: UnifiedLog) -> Replica:
+        """The hosted partition, made where it is new here or its log is."""
         tp = leader_state.topic_partition
         replica = self._replicas.get(tp)
-        if replica is None or replica.log is not opened:
-            partition = Partition(tp, leader_state.topic_id, self._logs.high_watermark(tp), opened.log_end_offset)
-            replica = Replica(partition, opened)
-        if not replica.partition.become_leader(leader_state.state):
+        if replica is not None and replica.log is opened:
+            return replica
+        partition = Partition(
+            tp,
+            leader_state.topic_id,
+            self.node_id,
+            self._logs.high_watermark(tp),
+            opened.log_end_offset,
+            max_lag=self._metadata.config.replica_lag_time_max_ms / 1000,
+            min_insync_replicas=opened.config.min_insync_replicas,
+        )
+        return Replica(partition, opened)
+
+    def _lead(self, leader_state: LeaderState, opened: UnifiedLog) -> ErrorCode:
+        tp, replica = leader_state.topic_partition, self._replica(leader_state, opened)
+        if not replica.partition.become_leader(leader_state.state, self._clock.monotonic()):
             return ErrorCode.STALE_CONTROLLER_EPOCH
         try:
             opened.assign_epoch(leader_state.state.leader_epoch)
         except KafkaError as error:
             log.error("can't lead %s: %s", tp, error.message)
             return error.code
-        self._offline.discard(tp)
-        self._replicas[tp] = replica
-        self._purgatory.check(tp)
+        self._host(tp, replica)
         if tp.topic in self._listeners:
             self._listeners[tp.topic][0](tp.partition, leader_state.state.leader_epoch)
         return ErrorCode.NONE
 
+    def _follow(self, leader_state: LeaderState, opened: UnifiedLog) -> ErrorCode:
+        tp, replica = leader_state.topic_partition, self._replica(leader_state, opened)
+        led = replica.partition.is_leader
+        if not replica.partition.become_follower(leader_state.state):
+            return ErrorCode.STALE_CONTROLLER_EPOCH
+        self._host(tp, replica)
+        if led and tp.topic in self._listeners:
+            self._listeners[tp.topic][1](tp.partition, leader_state.state.leader_epoch)
+        if self.fetchers is not None and leader_state.state.leader != NO_LEADER:
+            self.fetchers.follow(replica)
+        return ErrorCode.NONE
+
+    def _host(self, tp: TopicPartition, replica: Replica) -> None:
+        self._offline.discard(tp)
+        self._replicas[tp] = replica
+        self._purgatory.check(tp)
+
     async def stop_replicas(self, tps: Iterable[TopicPartition], delete: bool) -> dict[TopicPartition, ErrorCode]:
         """Stops hosting these partitions; with `delete` their data is gone when this returns."""
         answers: dict[TopicPartition, ErrorCode] = {}
+        tps = list(tps)
+        if self.fetchers is not None:
+            await self.fetchers.release(tps)
         for tp in tps:
             self._offline.discard(tp)
             self._resign(tp)
@@ -169,7 +208,7 @@ class ReplicaManager:
     def _resign(self, tp: TopicPartition) -> None:
         replica = self._replicas.pop(tp, None)
         if replica is not None:
-            if tp.topic in self._listeners:
+            if tp.topic in self._listeners and replica.partition.is_leader:
                 self._listeners[tp.topic][1](tp.partition, replica.partition.leader_epoch)
             self._purgatory.check(tp)
 
@@ -188,6 +227,7 @@ class ReplicaManager:
         for tp, replica in self._replicas.items():
             if tp.topic == topic:
                 replica.log.config = config
+                replica.partition.min_insync_replicas = config.min_insync_replicas
                 replica.flush_at_ms = 0
                 if replica.log.recovery_point < replica.log.log_end_offset:
                     self._flusher.appended(replica)
@@ -199,6 +239,16 @@ class ReplicaManager:
 
         Raises NOT_LEADER_OR_FOLLOWER where another broker leads it, UNKNOWN_TOPIC_OR_PARTITION where nobody does,
         KAFKA_STORAGE_ERROR where its data directory is offline.
+        """
+        replica = self.hosted(tp)
+        if not replica.partition.is_leader:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return replica
+
+    def hosted(self, tp: TopicPartition) -> Replica:
+        """The replica of a partition led or followed here.
+
+        Raises NOT_LEADER_OR_FOLLOWER where only others have it, and else as `leader` does.
         """
         if self._logs.failed:
             self.take_failures()
@@ -233,33 +283,74 @@ class ReplicaManager:
         *,
         acks: int,
         request_version: int,
+        verification: Verification | None = NOT_REQUIRED,
     ) -> AppendInfo:
         """Appends what a producer sent. Runs inline: the page cache takes it in microseconds.
 
+        `verification`: see `start_verification`.
         Raises KafkaError with the error that the partition's answer carries.
         """
         replica = self.leader(tp)
         if acks == -1:
-            replica.partition.check_min_insync(replica.log.config.min_insync_replicas)
-        return self._append(replica, records, AppendOrigin.CLIENT, request_version)
+            replica.partition.check_min_insync()
+        return self._append(replica, records, AppendOrigin.CLIENT, request_version, verification)
 
-    def append_internal(self, tp: TopicPartition, batch: bytes, leader_epoch: int | None = None) -> AppendInfo:
-        """Appends a coordinator's records (acks=all; see `wait_for_high_watermark`).
+    def start_verification(
+        self, tp: TopicPartition, producer_id: int, epoch: int, sequence: int, *, bumps_epoch: bool
+    ) -> Verification | None:
+        """What the first append to a transaction has to hand in, once its coordinator has been asked (KIP-890).
+
+        None where the transaction is under way here, or NOT_REQUIRED (see `transaction.partition.verification.enable`).
+        Raises KafkaError as `leader` does, and INVALID_PRODUCER_EPOCH.
+        """
+        if not bumps_epoch and not self._metadata.verifies_transactions:
+            return NOT_REQUIRED
+        return self.leader(tp).log.producers.start_verification(
+            producer_id, epoch, sequence, bumps_epoch=bumps_epoch, now_ms=self._clock.now_ms()
+        )
+
+    def append_internal(
+        self,
+        tp: TopicPartition,
+        batch: bytes,
+        leader_epoch: int | None = None,
+        *,
+        verification: Verification | None = NOT_REQUIRED,
+        transaction_version: int = 0,
+    ) -> AppendInfo:
+        """Appends a coordinator's records or a transaction's marker (acks=all; see `wait_for_high_watermark`).
 
         `leader_epoch` is the one in which the coordinator was elected: another one now raises NOT_LEADER_OR_FOLLOWER.
         """
         replica = self.leader(tp)
         if leader_epoch is not None and replica.partition.leader_epoch != leader_epoch:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        replica.partition.check_min_insync(replica.log.config.min_insync_replicas)
-        return self._append(replica, memoryview(bytearray(batch)), AppendOrigin.COORDINATOR, LATEST_PRODUCE)
+        replica.partition.check_min_insync()
+        records = memoryview(bytearray(batch))
+        return self._append(
+            replica, records, AppendOrigin.COORDINATOR, LATEST_PRODUCE, verification, transaction_version
+        )
 
-    def _append(self, replica: Replica, records: memoryview, origin: AppendOrigin, request_version: int) -> AppendInfo:
+    def _append(
+        self,
+        replica: Replica,
+        records: memoryview,
+        origin: AppendOrigin,
+        request_version: int,
+        verification: Verification | None,
+        transaction_version: int = 0,
+    ) -> AppendInfo:
         partition, target = replica.partition, replica.log
         now_ms = self._clock.now_ms()
         try:
             info = target.append_as_leader(
-                records, partition.leader_epoch, now_ms, origin=origin, request_version=request_version
+                records,
+                partition.leader_epoch,
+                now_ms,
+                origin=origin,
+                request_version=request_version,
+                verification=verification,
+                transaction_version=transaction_version,
             )
         except KafkaError as error:
             if self._logs.failed:
@@ -271,7 +362,11 @@ class ReplicaManager:
         if replica.failing:
             replica.failing = False
             log.info("appends to %s succeed again", partition.topic_partition)
-        if not self._flusher.appended(replica) and partition.appended(target.log_end_offset):
+        if partition.followers:
+            if not self._flusher.appended(replica):
+                partition.appended(target.log_end_offset, self._clock.monotonic())
+            self._purgatory.check(partition.topic_partition)
+        elif not self._flusher.appended(replica) and partition.appended(target.log_end_offset):
             self._purgatory.check(partition.topic_partition)
         return info
 
@@ -284,10 +379,10 @@ class ReplicaManager:
         replica = self._replicas.get(tp)
         if replica is None or not replica.log.must_flush:
             return
-        offset, failures = replica.log.log_end_offset, replica.failed_flushes
+        offset, failures, term = replica.log.log_end_offset, replica.failed_flushes, self._term(tp, replica)
 
         def flushed() -> bool:
-            lost = self._replicas.get(tp) is not replica
+            lost = self._term(tp, replica) != term
             return lost or replica.log.recovery_point >= offset or replica.failed_flushes != failures
 
         await self._purgatory.wait_until(flushed, [tp], float("inf"))
@@ -296,34 +391,123 @@ class ReplicaManager:
         failed = replica.failed_flushes != failures or tp in self._offline
         raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR if failed else ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
+    def _term(self, tp: TopicPartition, replica: Replica) -> int:
+        """Since which epoch this broker leads the partition without a break; -1 when it doesn't (any more)."""
+        lost = self._replicas.get(tp) is not replica or not replica.partition.is_leader
+        return NO_EPOCH if lost else replica.partition.leading_since
+
     def _flushed(self, replica: Replica) -> None:
         """Until it is flushed, what `flush.messages` is waiting for isn't committed."""
         self.take_failures()
         partition, end = replica.partition, replica.log.recovery_point
-        if end > partition.log_end_offset:
-            partition.appended(end)
+        if partition.is_leader and end > partition.log_end_offset:
+            partition.appended(end, self._clock.monotonic())
         self._purgatory.check(partition.topic_partition)
 
-    async def wait_for_high_watermark(self, tp: TopicPartition, offset: int, timeout: float) -> None:
+    def _isr_changed(self, partition: Partition) -> None:
+        """The next proposal, if one is due, and whoever waits for what the ISR says."""
+        self._purgatory.check(partition.topic_partition)
+
+    async def wait_for_high_watermark(
+        self, tp: TopicPartition, offset: int, timeout: float, leader_epoch: int | None = None
+    ) -> None:
         """Waits until everything below `offset` is committed, for at most `timeout` seconds.
 
-        Raises REQUEST_TIMED_OUT (the data stays), NOT_LEADER_OR_FOLLOWER where leadership was lost meanwhile, and
-        what `wait_for_flush` does.
+        `leader_epoch` is the one in which it was appended: who has lost the partition since then, and led it again,
+        may have lost the records too.
+
+        Raises REQUEST_TIMED_OUT (the data stays), NOT_LEADER_OR_FOLLOWER where leadership was lost meanwhile,
+        NOT_ENOUGH_REPLICAS_AFTER_APPEND where the ISR is too small by then, and what `wait_for_flush` does.
         """
         replica = self._replicas.get(tp)
-        if replica is not None and replica.partition.high_watermark >= offset:
-            return
-        await self.wait_for_flush(tp)
-
-        def committed() -> bool:
-            current = self._replicas.get(tp)
-            return current is not replica or current is None or current.partition.high_watermark >= offset
-
-        done = await self._purgatory.wait_until(committed, [tp], timeout)
-        if self._replicas.get(tp) is not replica or replica is None:
+        if replica is None or not replica.partition.is_leader:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        if not done:
-            raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
+        partition, term = replica.partition, replica.partition.leading_since
+        if leader_epoch is not None and leader_epoch < term:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if partition.high_watermark < offset:
+            await self.wait_for_flush(tp)
+
+            def committed() -> bool:
+                return self._term(tp, replica) != term or partition.high_watermark >= offset
+
+            done = await self._purgatory.wait_until(committed, [tp], timeout)
+            if self._term(tp, replica) != term:
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            if not done:
+                raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
+        partition.check_min_insync_after_append()
+
+    # ---- followers -------------------------------------------------------------------------------------------------
+
+    def check_broker_epoch(self, broker_id: int, broker_epoch: int) -> None:
+        """Refuses a broker's fetches from before its last registration that fetched here: NOT_LEADER_OR_FOLLOWER."""
+        known = self._broker_epochs.get(broker_id, NO_EPOCH)
+        if NO_EPOCH < broker_epoch < known:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._broker_epochs[broker_id] = max(known, broker_epoch)
+
+    def follower_fetched(self, replica: Replica, broker_id: int, offset: int, log_start_offset: int) -> None:
+        """A follower fetches from `offset` on: it has all below, on a log that begins at `log_start_offset`."""
+        partition = replica.partition
+        high_watermark_moved, start_moved = partition.follower_fetched(
+            broker_id, offset, log_start_offset, replica.log.log_end_offset, self._clock.monotonic()
+        )
+        if high_watermark_moved or start_moved:
+            self._purgatory.check(partition.topic_partition)
+        if broker_id not in partition.isr and broker_id in self._metadata.image.brokers:
+            proposal = partition.propose_expansion(broker_id)
+            if proposal is not None:
+                self.isr_changes.submit(partition, proposal)
+
+    @property
+    def selects_by_rack(self) -> bool:
+        """Whether consumers are sent to replicas in their own rack (`replica.selector.class`, KIP-392)."""
+        return self._metadata.config.replica_selector_class == RACK_AWARE_SELECTOR
+
+    def preferred_read_replica(self, replica: Replica, rack: str, offset: int) -> int | None:
+        """The live replica that a consumer in a rack had better read from; None for this one."""
+        if not replica.partition.is_leader:
+            return None
+        racks = {broker.id: broker.rack for broker in self._metadata.image.brokers.values()}
+        return replica.partition.preferred_reader(racks, rack, offset)
+
+    def replicate(self, replica: Replica, records: memoryview | None, high_watermark: int, log_start: int) -> None:
+        """As follower: appends what the leader sent, as it is, and believes what it says of its offsets.
+
+        Raises KafkaError: CORRUPT_MESSAGE, OFFSET_OUT_OF_RANGE for records that don't follow, KAFKA_STORAGE_ERROR.
+        """
+        partition, target = replica.partition, replica.log
+        appended = None
+        if records:
+            try:
+                if target.log_start_offset == target.log_end_offset:
+                    self._begin_with(replica, records)
+                appended = target.append_as_follower(records, self._clock.now_ms())
+            except KafkaError:
+                if self._logs.failed:
+                    self.take_failures()
+                raise
+        moved = partition.replicated(target.log_end_offset, high_watermark)
+        if log_start > target.log_start_offset and log_start <= partition.high_watermark:
+            target.raise_log_start(log_start)
+            moved = True
+        if appended is not None:
+            self._flusher.appended(replica)
+        if moved:
+            self._purgatory.check(partition.topic_partition)
+
+    def log_changed(self, replica: Replica) -> None:
+        """A followed log was cut or begun anew: whoever waits on it looks again."""
+        self.take_failures()
+        self._purgatory.check(replica.partition.topic_partition)
+
+    def _begin_with(self, replica: Replica, records: memoryview) -> None:
+        """An empty log begins with its leader's first batch, which a log start may lie inside of (KAFKA-6361)."""
+        first = next(batches(records), None)
+        if first is not None and first.base_offset < replica.log.log_end_offset <= first.last_offset:
+            replica.log.truncate_fully(first.base_offset, self._clock.now_ms())
+            replica.partition.restarted(first.base_offset)
 
     # ---- retention -------------------------------------------------------------------------------------------------
 
@@ -378,7 +562,7 @@ class ReplicaManager:
     # ---- failing directories ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Runs the flushes that appends ask for, and takes directories offline when they fail, until cancelled."""
+        """Runs flushes that appends ask for and ISR changes, takes failing directories offline, until cancelled."""
         token = trio.lowlevel.current_trio_token()
 
         def tell() -> None:
@@ -388,7 +572,20 @@ class ReplicaManager:
                 pass
 
         self._logs.on_failure = tell
-        await self._flusher.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flusher.run)
+            nursery.start_soon(self.isr_changes.run)
+            nursery.start_soon(self._shrink_isrs)
+
+    async def _shrink_isrs(self) -> None:
+        """Looks for members that lag, as often as Kafka: they stay for 1 to 1.5 times `replica.lag.time.max.ms`."""
+        while True:
+            await trio.sleep(self._metadata.config.replica_lag_time_max_ms / 2000)
+            now = self._clock.monotonic()
+            for replica in list(self._replicas.values()):
+                proposal = replica.partition.propose_shrinking(now) if replica.partition.followers else None
+                if proposal is not None:
+                    self.isr_changes.submit(replica.partition, proposal)
 
     def take_failures(self) -> None:
         """Gives up the partitions whose data directory has failed. One line says so for each directory."""

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pykbroker.protocol.versions import Versions
+from pykbroker.security.principal import ANONYMOUS, KafkaPrincipal
 
 if TYPE_CHECKING:
     from pykbroker.protocol.message import Message
+    from pykbroker.security.acl import Operation, ResourceType
     from pykbroker.server.services import Services
 
 M = TypeVar("M", bound="Message")
@@ -39,6 +41,15 @@ class RequestContext:
     local_address: tuple[str, int]
     """Where this connection reached the broker: what Metadata answers, unless advertised.listeners says otherwise."""
     connection_id: int = 0
+    principal: KafkaPrincipal = ANONYMOUS
+
+    def authorize(self, operation: Operation, kind: ResourceType, name: str) -> bool:
+        """Whether the client may do something to a resource: for handlers that alone know what a request comes to.
+
+        The rest is done before the handler is called, by `security.rules`.
+        """
+        authorizer = self.services.authorizer
+        return authorizer is None or authorizer.authorize(self.principal, self.client_host[1:], operation, kind, name)
 
 
 @dataclass(frozen=True, slots=True)

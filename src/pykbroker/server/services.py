@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
+    from pykbroker.server.authorizer import Authorizer
+    from pykbroker.server.broker_channel import BrokerChannels
     from pykbroker.server.clock import Clock
     from pykbroker.server.controller_runtime import ControllerRuntime
     from pykbroker.server.disk import Disk
@@ -35,3 +37,5 @@ class Services:
     group_coordinator: GroupCoordinator
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
+    channels: BrokerChannels
+    authorizer: Authorizer | None = None

@@ -25,7 +25,13 @@ from pykbroker.storage.log_segment import Located, LogSegment
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
 from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
-from pykbroker.storage.producer_state import AppendOrigin, CompletedTransaction, ProducerState
+from pykbroker.storage.producer_state import (
+    NOT_REQUIRED,
+    AppendOrigin,
+    CompletedTransaction,
+    ProducerState,
+    Verification,
+)
 from pykbroker.storage.transaction_index import AbortedTransaction
 
 if TYPE_CHECKING:
@@ -161,16 +167,20 @@ class UnifiedLog(LogReader):
         *,
         origin: AppendOrigin = AppendOrigin.CLIENT,
         request_version: int = LATEST_PRODUCE,
+        verification: Verification | None = NOT_REQUIRED,
+        transaction_version: int = 0,
     ) -> AppendInfo:
         """Checks one batch, gives it its offsets (in the caller's memory, where that is writable) and writes it.
 
+        `verification`: what `ProducerState.start_verification` gave, for the first batch of a transaction.
+        `transaction_version`: the feature level that a marker was written under.
         When this returns the records are the kernel's: a crash of the process doesn't lose them. Raises KafkaError
         for what a broker refuses and for a failing disk; nothing is appended then.
         """
         validated = validate(records, self.config, origin, now_ms, request_version)
         batch = validated.batch
         if batch.producer_id >= 0:
-            duplicate = self._check_producer(batch, origin)
+            duplicate = self._check_producer(batch, origin, verification, transaction_version)
             if duplicate is not None:
                 return duplicate
         base = self.log_end_offset
@@ -203,21 +213,26 @@ class UnifiedLog(LogReader):
             found.append(batch)
         if not found:
             return None
-        size = sum(batch.size for batch in found)
-        max_timestamp = max(batch.max_timestamp for batch in found)
-        first = found[0].base_offset
-        for batch in found:
-            self._assign_epoch(batch.leader_epoch, batch.base_offset)
-        self._write(memoryview(records)[:size], first, following - 1, max_timestamp, now_ms)
-        for batch in found:
-            self._accept(batch)
+        first, max_timestamp = found[0].base_offset, max(batch.max_timestamp for batch in found)
+        view, position = memoryview(records), 0
+        for group in _fitting(found, self.config.segment_bytes):
+            size = sum(batch.size for batch in group)
+            for batch in group:
+                self._assign_epoch(batch.leader_epoch, batch.base_offset)
+            newest = max(batch.max_timestamp for batch in group)
+            self._write(view[position : position + size], group[0].base_offset, group[-1].last_offset, newest, now_ms)
+            for batch in group:
+                self._accept(batch)
+            position += size
         return AppendInfo(first, following - 1, max_timestamp, -1, self.log_start_offset, following - first)
 
-    def _check_producer(self, batch: RecordBatch, origin: AppendOrigin) -> AppendInfo | None:
+    def _check_producer(
+        self, batch: RecordBatch, origin: AppendOrigin, verification: Verification | None, transaction_version: int
+    ) -> AppendInfo | None:
         if batch.is_control:
             marker = read_marker(batch)
             if marker is not None:
-                self.producers.check_marker(batch, marker)
+                self.producers.check_marker(batch, marker, transaction_version)
             return None
         if origin is AppendOrigin.CLIENT:
             earlier = self.producers.find_duplicate(batch)
@@ -225,7 +240,7 @@ class UnifiedLog(LogReader):
                 first, last, timestamp = earlier.first_offset, earlier.last_offset, earlier.timestamp
                 count = last - first + 1
                 return AppendInfo(first, last, timestamp, timestamp, self.log_start_offset, count, duplicate=True)
-        self.producers.check(batch, origin)
+        self.producers.check(batch, origin, verification)
         return None
 
     def _write(self, data: Buffer, first_offset: int, last_offset: int, max_timestamp: int, now_ms: int) -> None:
@@ -542,6 +557,19 @@ class UnifiedLog(LogReader):
         for segment in self.segments:
             segment.delete()
         _remove_tree(self.directory)
+
+
+def _fitting(found: list[RecordBatch], limit: int) -> Iterator[list[RecordBatch]]:
+    """The batches in groups of at most `limit` bytes, one at least: an append doesn't span two segments."""
+    group: list[RecordBatch] = []
+    size = 0
+    for batch in found:
+        if group and size + batch.size > limit:
+            yield group
+            group, size = [], 0
+        group.append(batch)
+        size += batch.size
+    yield group
 
 
 def _unmake(directory: str) -> None:

@@ -325,6 +325,12 @@ class LogManager:
         if passing is not None:
             raise passing
 
+    def abandon(self) -> None:
+        """Lets go of everything at once, as a crash does: nothing is flushed, written or marked."""
+        for log in self._logs.values():
+            log.abandon()
+        self.unlock()
+
     # -- logs --------------------------------------------------------------------------------------------------
 
     def get(self, topic_partition: TopicPartition) -> UnifiedLog | None:

@@ -24,6 +24,9 @@ WINDOW = 5
 SNAPSHOT_SUFFIX = ".snapshot"
 
 SNAPSHOT_VERSION = 1
+MAX_EPOCH = 0x7FFF
+FIRST_WITH_EPOCH_PER_TRANSACTION = 2
+"""The transaction.version from which on every transaction has an epoch of its own (KIP-890)."""
 
 _HEADER = Struct(">hI")
 _COUNT = Struct(">i")
@@ -88,6 +91,33 @@ class ProducerEntry:
             self.batches.clear()
 
 
+class Verification:
+    """That a producer's partition is part of its transaction is being asked of the coordinator, or was answered.
+
+    The object itself is the proof that an append hands in: one that an abort has overtaken isn't the log's any more
+    (KIP-890).
+    """
+
+    __slots__ = ("bumps_epoch", "epoch", "lowest_sequence", "timestamp")
+
+    def __init__(self, epoch: int, sequence: int, *, bumps_epoch: bool, now_ms: int) -> None:
+        self.epoch = epoch
+        self.lowest_sequence = sequence
+        """An earlier one was tried, so that a later one can't be the first."""
+        self.bumps_epoch = bumps_epoch
+        """Whether every transaction of this client has an epoch of its own."""
+        self.timestamp = now_ms
+
+    def tried(self, epoch: int, sequence: int) -> None:
+        """Another attempt, while none was written yet."""
+        if epoch > self.epoch or (epoch == self.epoch and sequence < self.lowest_sequence):
+            self.epoch, self.lowest_sequence = epoch, sequence
+
+
+NOT_REQUIRED = Verification(-1, 0, bumps_epoch=False, now_ms=-1)
+"""What an append hands in where no transaction has to be verified."""
+
+
 class CompletedTransaction(NamedTuple):
     """A transaction that a marker has just ended."""
 
@@ -104,7 +134,7 @@ class CorruptSnapshot(Exception):
 class ProducerState:
     """All producers of one partition, and the snapshots of them that lie in its directory."""
 
-    __slots__ = ("_ongoing", "_unreplicated", "directory", "end_offset", "producers", "snapshots")
+    __slots__ = ("_ongoing", "_unreplicated", "directory", "end_offset", "producers", "snapshots", "verifications")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -113,6 +143,8 @@ class ProducerState:
         """The state is that of all records below this offset."""
         self.snapshots: list[int] = []
         """Offsets of the snapshot files, ascending."""
+        self.verifications: dict[int, Verification] = {}
+        """By producer id; in memory alone."""
         self._ongoing: dict[int, int] = {}
         self._unreplicated: list[CompletedTransaction] = []
 
@@ -129,21 +161,52 @@ class ProducerState:
                 return appended
         return None
 
-    def check(self, batch: RecordBatch, origin: AppendOrigin) -> None:
+    def has_ongoing(self, producer_id: int, epoch: int) -> bool:
+        """Whether this producer has written to a transaction that is still open."""
+        entry = self.producers.get(producer_id)
+        return entry is not None and entry.current_txn_first_offset is not None and entry.epoch == epoch
+
+    def start_verification(
+        self, producer_id: int, epoch: int, sequence: int, *, bumps_epoch: bool, now_ms: int
+    ) -> Verification | None:
+        """What the first append to a transaction has to hand in; None where one is under way. Raises KafkaError."""
+        self._check_epoch(producer_id, epoch)
+        if self.has_ongoing(producer_id, epoch):
+            return None
+        found = self.verifications.get(producer_id)
+        if found is None:
+            found = self.verifications[producer_id] = Verification(
+                epoch, sequence, bumps_epoch=bumps_epoch, now_ms=now_ms
+            )
+        else:
+            found.tried(epoch, sequence)
+        return found
+
+    def _check_epoch(self, producer_id: int, epoch: int) -> None:
+        entry = self.producers.get(producer_id)
+        if entry is not None and epoch < entry.epoch:
+            raise _fenced(producer_id, epoch, entry.epoch)
+
+    def check(self, batch: RecordBatch, origin: AppendOrigin, verification: Verification | None = NOT_REQUIRED) -> None:
         """Refuses a batch that is fenced, out of sequence, or outside the transaction that is open.
 
-        A producer that isn't known may begin anywhere (KIP-360). Raises KafkaError.
+        A producer that isn't known may begin anywhere (KIP-360), but for one whose transactions bump its epoch.
+        Raises KafkaError.
         """
-        entry = self.producers.get(batch.producer_id)
+        producer_id, epoch = batch.producer_id, batch.producer_epoch
+        self._check_epoch(producer_id, epoch)
+        if (
+            verification is not NOT_REQUIRED
+            and batch.is_transactional
+            and not self.has_ongoing(producer_id, epoch)
+            and (verification is None or self.verifications.get(producer_id) is not verification)
+        ):
+            raise KafkaError(ErrorCode.INVALID_TXN_STATE, "Record was not part of an ongoing transaction")
+        entry = self.producers.get(producer_id)
+        if origin is AppendOrigin.CLIENT and self.verifications:
+            self._check_first(batch, entry)
         if entry is None:
             return
-        epoch = batch.producer_epoch
-        if epoch < entry.epoch:
-            raise KafkaError(
-                ErrorCode.INVALID_PRODUCER_EPOCH,
-                f"Epoch of producer {batch.producer_id} is {epoch}, "
-                f"which is smaller than the last seen epoch {entry.epoch}",
-            )
         if origin is AppendOrigin.CLIENT:
             first = batch.base_sequence
             expected = (entry.last_sequence + 1) & 0x7FFFFFFF if epoch == entry.epoch else 0
@@ -158,17 +221,38 @@ class ProducerState:
                 ErrorCode.INVALID_TXN_STATE, f"Expected a transactional write from producer {batch.producer_id}"
             )
 
-    def check_marker(self, batch: RecordBatch, marker: EndTransactionMarker) -> None:
-        """Refuses a marker of an older epoch or coordinator. Raises KafkaError."""
+    def _check_first(self, batch: RecordBatch, entry: ProducerEntry | None) -> None:
+        """The first batch of a transaction must be the first that was tried (KIP-890)."""
+        verification, first = self.verifications.get(batch.producer_id), batch.base_sequence
+        if verification is None:
+            return
+        expected = verification.lowest_sequence
+        if verification.bumps_epoch and (entry is None or not entry.batches):
+            expected = 0
+        if first > expected:
+            raise KafkaError(
+                ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+                f"Out of order sequence number for producer {batch.producer_id}: {first} (incoming seq. number), "
+                f"{expected} (expected as the first of its transaction)",
+            )
+
+    def check_marker(self, batch: RecordBatch, marker: EndTransactionMarker, transaction_version: int = 0) -> None:
+        """Refuses a marker of an older epoch or coordinator. Raises KafkaError.
+
+        From transaction.version 2 on its epoch must be a new one, but for a marker that is written once more
+        (KAFKA-19999).
+        """
         entry = self.producers.get(batch.producer_id)
         if entry is None:
             return
-        if batch.producer_epoch < entry.epoch:
-            raise KafkaError(
-                ErrorCode.INVALID_PRODUCER_EPOCH,
-                f"Epoch of producer {batch.producer_id} is {batch.producer_epoch}, "
-                f"which is smaller than the last seen epoch {entry.epoch}",
-            )
+        self._check_epoch(batch.producer_id, batch.producer_epoch)
+        if (
+            transaction_version >= FIRST_WITH_EPOCH_PER_TRANSACTION
+            and batch.producer_epoch == entry.epoch
+            and entry.current_txn_first_offset is not None
+            and entry.epoch != MAX_EPOCH
+        ):
+            raise _fenced(batch.producer_id, batch.producer_epoch, entry.epoch)
         if marker.coordinator_epoch < entry.coordinator_epoch:
             raise KafkaError(
                 ErrorCode.TRANSACTION_COORDINATOR_FENCED,
@@ -189,6 +273,8 @@ class ProducerState:
         if batch.is_control:
             marker = read_marker(batch)
             return None if marker is None else self._ended(entry, batch, marker)
+        if batch.is_transactional and self.verifications:
+            self.verifications.pop(batch.producer_id, None)
         entry.move_to(batch.producer_epoch)
         entry.last_timestamp = batch.max_timestamp
         entry.batches.append(
@@ -202,6 +288,9 @@ class ProducerState:
     def _ended(
         self, entry: ProducerEntry, batch: RecordBatch, marker: EndTransactionMarker
     ) -> CompletedTransaction | None:
+        verification = self.verifications.get(batch.producer_id)
+        if verification is not None and not (verification.bumps_epoch and batch.producer_epoch == verification.epoch):
+            del self.verifications[batch.producer_id]  # Else it is the next transaction's, whose epoch the marker has.
         entry.move_to(batch.producer_epoch)
         entry.coordinator_epoch = marker.coordinator_epoch
         entry.last_timestamp = batch.max_timestamp
@@ -240,10 +329,14 @@ class ProducerState:
         ]
         for producer_id in idle:
             del self.producers[producer_id]
+        for producer_id, pending in list(self.verifications.items()):
+            if now_ms - pending.timestamp >= expiration_ms:
+                del self.verifications[producer_id]
 
     def clear(self, end_offset: int) -> None:
         """Forgets all producers, not the snapshots."""
         self.producers.clear()
+        self.verifications.clear()
         self._ongoing.clear()
         self._unreplicated.clear()
         self.end_offset = end_offset
@@ -294,6 +387,13 @@ class ProducerState:
         except FileNotFoundError:
             pass
         self.snapshots = [other for other in self.snapshots if other != offset]
+
+
+def _fenced(producer_id: int, epoch: int, known: int) -> KafkaError:
+    return KafkaError(
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        f"Epoch of producer {producer_id} is {epoch}, which is not newer than the last seen epoch {known}",
+    )
 
 
 def encode_snapshot(entries: Iterable[ProducerEntry]) -> bytes:

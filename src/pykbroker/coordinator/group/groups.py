@@ -50,7 +50,7 @@ class Groups(dict[str, Group]):
         group = self.get(group_id)
         if group is None:
             return
-        if group.is_unwritten and group_id not in self._offsets.groups():
+        if group.is_unwritten and group_id not in self._offsets:
             del self[group_id]
         elif group.deadline < self._scheduled.get(group_id, NEVER):
             self._scheduled[group_id] = group.deadline

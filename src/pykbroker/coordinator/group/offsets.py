@@ -1,6 +1,7 @@
 """The committed offsets of a shard's groups: what a commit, a deletion and a vanished topic write, what a fetch reads.
 
-Only `replay` changes them. Whether a member may commit is the group's to say, whether a topic exists the caller's.
+Those of a transaction wait, by its producer, for the marker that decides it. Only the replay methods change anything.
+Whether a member may commit is the group's to say, whether a topic exists the caller's.
 """
 
 from __future__ import annotations
@@ -26,11 +27,30 @@ class OffsetToCommit(NamedTuple):
     """Versions 2-4 may say how long to keep it; -1 leaves it to `offsets.retention.minutes`."""
 
 
+UNSTABLE = CommittedOffset(-1, -1, "", -1)
+"""Stands for an offset that an open transaction may change, where a stable one was asked for (KIP-447)."""
+
+Place = tuple[str, TopicPartition]
+"""A group and a partition."""
+
+
+class _Pending(NamedTuple):
+    """A transaction's offset, in the order in which such came; None: a later commit has overtaken it."""
+
+    order: int
+    committed: CommittedOffset | None
+
+
 class GroupOffsets:
     """Offsets by group and partition."""
 
     def __init__(self) -> None:
         self._groups: dict[str, dict[TopicPartition, CommittedOffset]] = {}
+        self._pending: dict[int, dict[Place, _Pending]] = {}
+        """By producer id."""
+        self._open: dict[str, dict[TopicPartition, set[int]]] = {}
+        """The producers whose open transactions have an offset there."""
+        self._order = 0
 
     def of(self, group_id: str) -> Mapping[TopicPartition, CommittedOffset]:
         """All that the group has committed."""
@@ -39,6 +59,24 @@ class GroupOffsets:
     def groups(self) -> Collection[str]:
         """The groups that have committed something."""
         return self._groups.keys()
+
+    def __contains__(self, group_id: str) -> bool:
+        """Whether a group has committed anything, or may have by an open transaction."""
+        return group_id in self._groups or group_id in self._open
+
+    def is_pending(self, group_id: str, tp: TopicPartition) -> bool:
+        """Whether an open transaction may change this offset."""
+        return tp in self._open.get(group_id, ())
+
+    def fetch(
+        self, group_id: str, partitions: Iterable[TopicPartition] | None, *, stable: bool
+    ) -> dict[TopicPartition, CommittedOffset | None]:
+        """What is committed for these partitions, or with None for all that have an offset."""
+        committed = self.of(group_id)
+        return {
+            tp: UNSTABLE if stable and self.is_pending(group_id, tp) else committed.get(tp)
+            for tp in (committed if partitions is None else partitions)
+        }
 
     def commit(
         self,
@@ -67,20 +105,68 @@ class GroupOffsets:
         return answer
 
     def delete(self, group_id: str, partitions: Iterable[TopicPartition], draft: Draft) -> None:
-        """Writes a tombstone for each of these partitions that has an offset."""
+        """Writes a tombstone for each of these partitions that has an offset, or may get one."""
         committed = self.of(group_id)
-        draft.records += [offset_record(group_id, tp, None) for tp in partitions if tp in committed]
+        draft.records += [
+            offset_record(group_id, tp, None) for tp in partitions if tp in committed or self.is_pending(group_id, tp)
+        ]
+
+    def delete_all(self, group_id: str, draft: Draft) -> None:
+        """Writes tombstones for all that a group has committed, or may have."""
+        self.delete(group_id, dict.fromkeys([*self.of(group_id), *self._open.get(group_id, ())]), draft)
 
     def delete_topics(self, topics: Collection[str], draft: Draft) -> None:
         """Writes tombstones for every group's offsets of topics that are gone."""
-        for group_id, committed in self._groups.items():
-            self.delete(group_id, [tp for tp in committed if tp.topic in topics], draft)
+        for group_id in dict.fromkeys([*self._groups, *self._open]):
+            known = dict.fromkeys([*self.of(group_id), *self._open.get(group_id, ())])
+            self.delete(group_id, [tp for tp in known if tp.topic in topics], draft)
+
+    def replay_pending(self, entry: OffsetEntry, producer_id: int) -> None:
+        """Takes a record of an open transaction for the truth."""
+        if entry.committed is None:
+            self.replay(entry)
+            return
+        self._order += 1
+        place = entry.group_id, entry.topic_partition
+        self._pending.setdefault(producer_id, {})[place] = _Pending(self._order, entry.committed)
+        self._open.setdefault(entry.group_id, {}).setdefault(entry.topic_partition, set()).add(producer_id)
+
+    def replay_marker(self, producer_id: int, *, committed: bool) -> list[str]:
+        """A transaction is decided: its offsets count, but where a later commit came first; says whose they were."""
+        pending = self._pending.pop(producer_id, {})
+        for (group_id, tp), offset in pending.items():
+            self._close(group_id, tp, producer_id)
+            if committed and offset.committed is not None:
+                self._groups.setdefault(group_id, {})[tp] = offset.committed
+                self._overtake(group_id, tp, offset.order)
+        return list(dict.fromkeys(group_id for group_id, _ in pending))
+
+    def _close(self, group_id: str, tp: TopicPartition, producer_id: int) -> None:
+        partitions = self._open[group_id]
+        partitions[tp].discard(producer_id)
+        if not partitions[tp]:
+            del partitions[tp]
+        if not partitions:
+            del self._open[group_id]
+
+    def _overtake(self, group_id: str, tp: TopicPartition, order: int) -> None:
+        """What open transactions have had pending before this no longer counts when they commit."""
+        for producer_id in self._open.get(group_id, {}).get(tp, ()):
+            pending = self._pending[producer_id]
+            if pending[group_id, tp].order < order:
+                pending[group_id, tp] = _Pending(order, None)
 
     def replay(self, entry: OffsetEntry) -> None:
         """Takes the record for the truth."""
         if entry.committed is not None:
             self._groups.setdefault(entry.group_id, {})[entry.topic_partition] = entry.committed
+            if entry.group_id in self._open:
+                self._order += 1
+                self._overtake(entry.group_id, entry.topic_partition, self._order)
             return
+        for producer_id in list(self._open.get(entry.group_id, {}).get(entry.topic_partition, ())):
+            self._close(entry.group_id, entry.topic_partition, producer_id)
+            del self._pending[producer_id][entry.group_id, entry.topic_partition]
         committed = self._groups.get(entry.group_id)
         if committed is not None:
             committed.pop(entry.topic_partition, None)

@@ -148,12 +148,36 @@ class GroupShard:
         answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
         return self.decided(group_id, answer, draft)
 
+    def commit_pending(
+        self, group_id: str, committer: Committer, offsets: Mapping[TopicPartition, OffsetToCommit], now: Now
+    ) -> Result[dict[TopicPartition, ErrorCode]]:
+        """TxnOffsetCommit: the records are to be appended as part of the producer's transaction.
+
+        Older clients don't say which member they are; in which state the group is doesn't matter (KIP-447).
+        """
+        draft = Draft()
+        self._check_group_id(group_id)
+        group = self.groups.get(group_id)
+        try:
+            if group is not None:
+                group.check_commit(committer, offsets.keys(), now, transactional=True)
+            elif committer.epoch >= 0:
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        except KafkaError as error:
+            if error.code is ErrorCode.STALE_MEMBER_EPOCH:  # The request has no version that knows of it.
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION) from error
+            raise
+        answer = self.offsets.commit(group_id, offsets, self.config.offset_metadata_max_bytes, now, draft)
+        return self.decided(group_id, answer, draft)
+
     def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None
+        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
     ) -> Result[dict[TopicPartition, CommittedOffset | None]]:
-        """OffsetFetch of these partitions, or with None of all that the group has committed."""
-        committed = self.offsets.of(group_id)
-        return Result({tp: committed.get(tp) for tp in (committed if partitions is None else partitions)})
+        """OffsetFetch of these partitions, or with None of all that the group has committed.
+
+        With `stable` UNSTABLE stands where an open transaction may change the offset.
+        """
+        return Result(self.offsets.fetch(group_id, partitions, stable=stable))
 
     def delete_offsets(
         self, group_id: str, partitions: Collection[TopicPartition]
@@ -195,7 +219,7 @@ class GroupShard:
             group.check_delete()
         except KafkaError as error:
             return Result(error.code)
-        self.offsets.delete(group_id, self.offsets.of(group_id), draft)
+        self.offsets.delete_all(group_id, draft)
         group.tombstones(draft)
         return draft.result(ErrorCode.NONE)
 
@@ -226,6 +250,20 @@ class GroupShard:
             self.classic.made(entry.group_id)
         self.offsets.replay(entry)
         self.groups.settle(entry.group_id)
+
+    def replay_pending(self, record: Record, producer_id: int) -> None:
+        """Takes a record of an open transaction for the truth. Raises MalformedMessage."""
+        if record_type(record) in (LEGACY_OFFSET_KEY, OFFSET_KEY):
+            entry = read_offset(record)
+            if entry.committed is not None and entry.group_id not in self.groups:
+                self.classic.made(entry.group_id)
+            self.offsets.replay_pending(entry, producer_id)
+            self.groups.settle(entry.group_id)
+
+    def replay_marker(self, producer_id: int, *, committed: bool) -> None:
+        """A producer's transaction is decided, and with it the offsets that it holds back."""
+        for group_id in self.offsets.replay_marker(producer_id, committed=committed):
+            self.groups.settle(group_id)
 
     def loaded(self, now: Now) -> Result[None]:
         """Every record is replayed: sessions begin now."""
