@@ -8,7 +8,7 @@ TRANSACTIONS = (
     "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator. "
     "Produce refuses transactional records with NOT_ENOUGH_REPLICAS."
 )
-FEATURES = "Neither group.version nor share.version is a feature yet."
+FEATURES = "share.version is no feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
 CONFIG_CHANGES = (
     "AlterConfigs and IncrementalAlterConfigs change topics; brokers, broker loggers, client metrics and groups answer "
@@ -18,7 +18,6 @@ DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
-        ApiKey.OFFSET_DELETE,
         ApiKey.ADD_PARTITIONS_TO_TXN,
         ApiKey.ADD_OFFSETS_TO_TXN,
         ApiKey.END_TXN,
@@ -29,8 +28,6 @@ UNSERVED_APIS = frozenset(
         ApiKey.DELETE_ACLS,
         ApiKey.SASL_HANDSHAKE,
         ApiKey.SASL_AUTHENTICATE,
-        ApiKey.CONSUMER_GROUP_HEARTBEAT,
-        ApiKey.CONSUMER_GROUP_DESCRIBE,
     }
 )
 """The APIs that clients are most likely to miss."""

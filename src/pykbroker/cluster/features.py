@@ -21,8 +21,10 @@ class Feature(NamedTuple):
 
 
 TRANSACTION_VERSION = "transaction.version"
+GROUP_VERSION = "group.version"
 
 FEATURES: Mapping[str, Feature] = {
+    GROUP_VERSION: Feature(0, 1),  # 1: consumer groups (KIP-848).
     TRANSACTION_VERSION: Feature(0, 2),  # 1: newer records (KIP-915); 2: an epoch per transaction (KIP-890).
 }
 

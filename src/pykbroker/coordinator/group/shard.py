@@ -44,6 +44,9 @@ from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRe
 from pykbroker.protocol.topic_partition import TopicPartition
 
 A = TypeVar("A")
+Fetcher = tuple[str | None, int]
+"""Member id and epoch, as OffsetFetch 9 names who asks."""
+NOBODY: Fetcher = (None, -1)
 
 
 class GroupShard:
@@ -171,12 +174,21 @@ class GroupShard:
         return self.decided(group_id, answer, draft)
 
     def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
+        self,
+        group_id: str,
+        partitions: Collection[TopicPartition] | None,
+        *,
+        stable: bool = False,
+        member: Fetcher = NOBODY,
     ) -> Result[dict[TopicPartition, CommittedOffset | None]]:
         """OffsetFetch of these partitions, or with None of all that the group has committed.
 
-        With `stable` UNSTABLE stands where an open transaction may change the offset.
+        With `stable` UNSTABLE stands where an open transaction may change the offset. Raises what a member is told that
+        isn't one, or is in another epoch.
         """
+        group = self.groups.get(group_id)
+        if group is not None:
+            group.check_fetch(*member)
         return Result(self.offsets.fetch(group_id, partitions, stable=stable))
 
     def delete_offsets(
