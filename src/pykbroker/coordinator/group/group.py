@@ -42,6 +42,8 @@ class Group(ABC):
 
     kind: GroupKind
     """What it is; one for all groups of a class."""
+    goes_when_idle = True
+    """Whether it is deleted once it is empty and has no offsets."""
 
     def __init__(self, group_id: str) -> None:
         self.group_id = group_id

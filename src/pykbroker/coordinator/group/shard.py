@@ -28,7 +28,7 @@ from pykbroker.coordinator.group.records import (
     read_offset,
     record_type,
 )
-from pykbroker.coordinator.result import Draft, Now, Parked, Record, Result
+from pykbroker.coordinator.result import NEVER, Draft, Now, Parked, Record, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.consumer_group_describe import ConsumerGroupDescribeResponse
 from pykbroker.protocol.messages.consumer_group_heartbeat import (
@@ -57,6 +57,7 @@ class GroupShard:
         self.surroundings = surroundings or Surroundings()
         self.offsets = GroupOffsets()
         self.groups = Groups(self.offsets)
+        self._next_cleanup = NEVER
         self.classic = ClassicGroups(self.groups, config)
         self.consumer = ConsumerGroups(self.groups, config, self.surroundings)
         self._classic_members = ClassicMembers(self.groups, self.consumer, config, self.surroundings)
@@ -240,7 +241,7 @@ class GroupShard:
     @property
     def deadline(self) -> float:
         """When `expire` is due next: early where a heartbeat has put a session off since, never late."""
-        return self.groups.deadline
+        return min(self.groups.deadline, self._next_cleanup)
 
     def expire(self, now: Now) -> Result[None]:
         """Ends what is overdue in every group."""
@@ -248,7 +249,22 @@ class GroupShard:
         for group in self.groups.due(now):
             group.expire(now, draft)
             self.groups.settle(group.group_id)
+        if self._next_cleanup <= now.monotonic:
+            self._clean_up(now, draft)
         return draft.result(None)
+
+    def _clean_up(self, now: Now, draft: Draft) -> None:
+        """Every `offsets.retention.check.interval.ms`: expired offsets, and groups that then have nothing left."""
+        self._next_cleanup = now.after_ms(self.config.offsets_retention_check_interval_ms)
+        retention_ms = self.config.offsets_retention_minutes * 60_000
+        for group in list(self.groups.values()):
+            if not group.goes_when_idle or not self.offsets.expire(group, now, retention_ms, draft):
+                continue
+            try:
+                group.check_delete()
+            except KafkaError:
+                continue
+            group.tombstones(draft)
 
     def replay(self, record: Record) -> None:
         """Takes a record for the truth; a type that isn't known is passed over. Raises MalformedMessage."""
@@ -280,6 +296,7 @@ class GroupShard:
     def loaded(self, now: Now) -> Result[None]:
         """Every record is replayed: sessions begin now."""
         draft = Draft()
+        self._next_cleanup = now.after_ms(self.config.offsets_retention_check_interval_ms)
         for group in list(self.groups.values()):
             group.loaded(now, draft)
             self.groups.settle(group.group_id)
