@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,18 +23,23 @@ from pykbroker.apis import HANDLERS
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
+from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
+from pykbroker.network.listener_security import securities
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
+from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
+from pykbroker.server.credentials import Credentials
 from pykbroker.server.disk import Disk, ThreadedDisk
+from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.metadata_cache import MetadataCache
@@ -43,12 +48,20 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_partitions import SharePartitions
+from pykbroker.server.share_persister import SharePersister
+from pykbroker.server.transaction_coordinator import TransactionCoordinator
+from pykbroker.server.transaction_markers import TransactionMarkers
+from pykbroker.server.transaction_verifier import TransactionVerifier
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """How long requests in hand may take when the broker stops."""
+JOIN_SECONDS = 10.0
+"""How long a broker waits for the controller's first word before it says that it is ready all the same."""
 
 
 E = TypeVar("E", bound=BaseException)
@@ -88,15 +101,17 @@ class Broker:
         disk: Disk | None = None,
         database: Database | None = None,
         connector: Connector = connect,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
-        self.config = config
+        self.config = LiveConfig(config)
         self.database = database
         self._connector = connector
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
+        self.users = dict(users or {})
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
@@ -166,12 +181,17 @@ class Broker:
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
         storage.replicas = replicas
+        storage.configs.start(replicas)
         channels = BrokerChannels(config, storage.metadata, self._connector)
         fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
+        producer_ids = ProducerIds(storage.store, config.node_id)
+        markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
+        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         services = Services(
             config=config,
             clock=clock,
@@ -180,23 +200,37 @@ class Broker:
             metadata=storage.metadata,
             replica_manager=replicas,
             controller=storage.controller,
+            configs=storage.configs,
             group_coordinator=groups,
+            share_coordinator=shares,
+            share_persister=persister,
+            share_partitions=share_partitions,
+            transaction_coordinator=transactions,
+            transaction_markers=markers,
+            transaction_verifier=verifier,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
-            producer_ids=ProducerIds(storage.store, config.node_id),
+            producer_ids=producer_ids,
             channels=channels,
             authorizer=storage.authorizer,
+            credentials=storage.credentials,
         )
         async with trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                await coordinators.start(storage.credentials.run)
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(shares.run)
+                await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
-                await storage.controller.start(replicas, _image(config, server.ports()))
+                await coordinators.start(transactions.run)
+                await coordinators.start(storage.controller.run)
+                coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
-                    await connections.start(server.serve, Dispatcher(services, HANDLERS))
+                    await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
+                    await _join(storage.controller, replicas, _image(config, server.ports()), channels)
                     ready = Ready(
                         _reachable(config),
                         server.port,
@@ -207,13 +241,90 @@ class Broker:
                     task_status.started(ready)
                     on_ready(ready)
                     await self._stop.wait()
+                    await storage.controller.leave()
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    shares.close()
+                    transactions.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+    def _shares(
+        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
+    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
+        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        coordinator = ShareCoordinator(
+            config=self.config,
+            clock=self._clock,
+            replica_manager=replicas,
+            metadata=storage.metadata,
+            disk=self._disk,
+        )
+        persister = SharePersister(coordinator, storage.controller, storage.metadata, channels)
+        partitions = SharePartitions(
+            persister=persister,
+            metadata=storage.metadata,
+            replica_manager=replicas,
+            purgatory=purgatory,
+            disk=self._disk,
+            clock=self._clock,
+        )
+        return coordinator, persister, partitions
+
+    def _transactions(
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        groups: GroupCoordinator,
+        channels: BrokerChannels,
+        producer_ids: ProducerIds,
+    ) -> tuple[TransactionMarkers, TransactionCoordinator, TransactionVerifier]:
+        config, clock, metadata = self.config, self._clock, storage.metadata
+        markers = TransactionMarkers(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            groups=groups,
+            metadata=metadata,
+            channels=channels,
+        )
+        transactions = TransactionCoordinator(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            disk=self._disk,
+            producer_ids=producer_ids,
+            markers=markers,
+        )
+        verifier = TransactionVerifier(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            transactions=transactions,
+            channels=channels,
+        )
+        return markers, transactions, verifier
+
+
+async def _join(
+    controller: ControllerRuntime, replicas: ReplicaManager, broker: BrokerImage, channels: BrokerChannels
+) -> None:
+    """Registers, and waits until the controller has said what there is to lead; the listeners are open by now.
+
+    Raises StartupError where another broker is in the way.
+    """
+    replicas.isr_changes.store = controller.isr_store
+    try:
+        await controller.start(replicas, broker, channels)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+    if not await controller.wait_until_joined(JOIN_SECONDS):
+        log.warning("no controller has told this broker about the cluster yet")
 
 
 class _Storage:
@@ -222,6 +333,7 @@ class _Storage:
     def __init__(self, broker: Broker, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool) -> None:
         self._config = config = broker.config
         self._database = broker.database
+        self._users = broker.users
         self.killed = False
         self.directories = directories
         self._disk = disk
@@ -232,6 +344,7 @@ class _Storage:
         self._clock = clock
 
     async def __aenter__(self) -> _Storage:
+        store: MetadataStore | None = None
         try:
             self.logs.lock()
             known = self.logs.identity()
@@ -240,27 +353,69 @@ class _Storage:
                     f"the data directory {self.directories[0]} belongs to node {known.broker_id}, "
                     f"not {self._config.node_id}: start with --node-id {known.broker_id}"
                 )
-            if self._database is None:
-                path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
-                self._database = await self._disk.run(Database, path)
-            self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
+            self.store = store = await self._open_store()
+            self.configs = DynamicConfigManager(self._config, EntityConfigs(store, self._clock), self.metadata)
+            await self.configs.load()
             self.authorizer = authorizer_for(self._config, self.store)
+            self.credentials = Credentials(
+                self.store,
+                self.configs.entities,
+                self._clock,
+                users=self._users,
+                token_key=self._config.delegation_token_secret_key,
+                check_seconds=self._config.delegation_token_expiry_check_interval_ms / 1000,
+            )
+            self.security = securities(self._config, self._config.broker_listeners, self.credentials, self._clock)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
-            cluster_id = await self.controller.load(None if known is None else known.cluster_id)
+            cluster_id = await self._load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
             self._leave_offline()
         except (DataDirectoryError, StoreError, ConfigError) as error:
-            self.logs.unlock()
+            await self._give_up(store)
             raise StartupError(str(error)) from error
         except BaseException:
-            self.logs.unlock()
+            await self._give_up(store)
             raise
         found = {one.topic_partition: one.topic_id for one in self.logs}
         for stray in self.controller.strays(found):
             log.warning("%s belongs to no topic: its directory is set aside", stray)
             self.logs.set_aside(stray)
         return self
+
+    async def _give_up(self, store: MetadataStore | None) -> None:
+        with trio.CancelScope(shield=True):
+            if store is not None:
+                await store.close()
+            self.logs.unlock()
+
+    async def _open_store(self) -> MetadataStore:
+        """ZooKeeper where one is named, else a file in the data directory (or what the caller's brokers share)."""
+        config = self._config
+        if config.zookeeper_connect:
+            from pykbroker.metadata.zookeeper import ZooKeeperStore
+
+            session_ms = config.zookeeper_session_timeout_ms
+            return await ZooKeeperStore.connect(
+                config.zookeeper_connect,
+                session_timeout=session_ms / 1000,
+                connection_timeout=(config.zookeeper_connection_timeout_ms or session_ms) / 1000,
+                max_in_flight=config.zookeeper_max_in_flight_requests,
+            )
+        if self._database is None:
+            path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
+            self._database = await self._disk.run(Database, path)
+        return EmbeddedStore(self._database, self._disk)
+
+    async def _load(self, known: str | None) -> str:
+        """Reads the store. Data of another cluster, as after a wrong address, is not served."""
+        cluster_id = await self.controller.load(None if self._config.zookeeper_connect else known)
+        if known not in (None, cluster_id):
+            raise StartupError(
+                f"the data directory {self.directories[0]} belongs to cluster {known}, and the metadata store is "
+                f"that of cluster {cluster_id}: give the right zookeeper.connect or another data directory"
+            )
+        return cluster_id
 
     def _leave_offline(self) -> None:
         """A directory that can't be loaded is left out; without any other the broker doesn't start."""
@@ -336,13 +491,17 @@ def first_error(error: BaseExceptionGroup[E]) -> E:
 
 
 async def serve(
-    config: BrokerConfig, *, ephemeral: bool = False, on_ready: Callable[[str, int, int, str], None]
+    config: BrokerConfig,
+    *,
+    ephemeral: bool = False,
+    users: Mapping[str, str] | None = None,
+    on_ready: Callable[[str, int, int, str], None],
 ) -> None:
     """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
 
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
-    broker = Broker(config, ephemeral=ephemeral)
+    broker = Broker(config, ephemeral=ephemeral, users=users)
 
     def ready(it: Ready) -> None:
         _calm_garbage_collector()

@@ -13,14 +13,17 @@ import pytest
 
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.live import LiveConfig
 from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
 from pykbroker.protocol.messages.produce import ProduceRequest
 from pykbroker.server.clock import SystemClock
+from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.disk import InlineDisk
+from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_manager import ReplicaManager
@@ -60,18 +63,22 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     logs: list[LogManager] = []
 
     async def start(**values: Any) -> OneBroker:
-        config = BrokerConfig(**values)
+        config = LiveConfig(BrokerConfig(**values))
         disk, clock, purgatory = InlineDisk(), SystemClock(), Purgatory()
         metadata = MetadataCache(config)
-        controller = ControllerRuntime(config, EmbeddedStore(Database(None), disk), metadata, clock)
+        store = EmbeddedStore(Database(None), disk)
+        controller = ControllerRuntime(config, store, metadata, clock)
         await controller.load()
         logs.append(LogManager([tmp_path], metadata.log_config("")))
         logs[-1].open(metadata.log_config)
         replica_manager = ReplicaManager(logs[-1], metadata, purgatory, disk, clock)
         endpoints = {"PLAINTEXT": Endpoint("127.0.0.1", 9092, "PLAINTEXT")}
         await controller.start(replica_manager, BrokerImage(config.node_id, endpoints, config.broker_rack))
+        configs = DynamicConfigManager(config, EntityConfigs(store, clock), metadata)
+        configs.start(replica_manager)
         services = SimpleNamespace(
             config=config,
+            configs=configs,
             clock=clock,
             disk=disk,
             purgatory=purgatory,
@@ -154,3 +161,17 @@ def wire(shared_broker: KafkaBroker) -> Iterator[Wire]:
     """A connection to the shared broker."""
     with Wire(shared_broker.host, shared_broker.port) as client:
         yield client
+
+
+@pytest.fixture
+def wire_to() -> Iterator[Callable[..., Wire]]:
+    """Makes connections to whatever has a host and a port."""
+    made: list[Wire] = []
+
+    def connect(broker: Any) -> Wire:
+        made.append(Wire(broker.host, broker.port))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()

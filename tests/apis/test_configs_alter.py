@@ -143,9 +143,9 @@ def test_a_resource_that_comes_twice_is_not_changed(wire: Any) -> None:
     assert change(wire, *incremental) == [twice, twice]
 
 
-def test_resources_that_are_no_topics(wire: Any) -> None:
+def test_an_unknown_type_of_resource(wire: Any) -> None:
     resources = [
-        AlterConfigsRequest.Resource(resource_type=BROKER, resource_name="1"),
+        AlterConfigsRequest.Resource(resource_type=BROKER, resource_name="2"),
         AlterConfigsRequest.Resource(resource_type=77, resource_name="1"),
     ]
     answered = wire.request(AlterConfigsRequest(resources=resources), 2).responses
@@ -153,7 +153,7 @@ def test_resources_that_are_no_topics(wire: Any) -> None:
         (BROKER, ErrorCode.INVALID_REQUEST),
         (77, ErrorCode.INVALID_REQUEST),
     ]
-    assert "brokers can't be changed" in answered[0].error_message
+    assert answered[0].error_message == "Unexpected broker id, expected 1, but received 2"
     assert answered[1].error_message == "Unknown resource type 77"
     assert wire.request(AlterConfigsRequest(), 2).responses == []
 

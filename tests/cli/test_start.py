@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from pykbroker.cli import main
-from pykbroker.cli.start import UsageError, _parser, announce, configure, prepare_directories
+from pykbroker.cli.start import UsageError, announce, configure, parser, prepare_directories
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 
 
 def config(*words: str, **environment: str) -> BrokerConfig:
-    return configure(_parser().parse_args(words), environment)
+    return configure(parser().parse_args(words), environment)
 
 
 def test_defaults() -> None:

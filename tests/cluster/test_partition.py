@@ -125,6 +125,14 @@ def test_a_new_leader_doesnt_know_its_followers_but_one_elected_again_does() -> 
     assert one.followers[2].log_end_offset == -1
 
 
+def test_an_epoch_that_was_missed_may_have_been_another_leaders() -> None:
+    one = led(isr=(1, 2))
+    fetch(one, 2, 10)
+    one.become_leader(replace(FOLLOWED, isr=(1, 2), leader_epoch=5))
+    assert one.leading_since == 5
+    assert one.followers[2].log_end_offset == -1
+
+
 # ---- as follower -------------------------------------------------------------------------------------------------
 
 

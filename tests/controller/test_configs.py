@@ -1,20 +1,18 @@
 """What a topic's overrides come to after a change, with Kafka's codes and messages."""
 
-from uuid import UUID
-
 import pytest
 
-from pykbroker.cluster.image import ClusterImage, TopicImage
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.controller.configs import APPEND, DELETE, SET, SUBTRACT, Alteration, Change, plan_alteration
+from pykbroker.controller.configs import APPEND, DELETE, SET, SUBTRACT, Alteration, Change, check_form, plan_topic
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
 CONFIG = BrokerConfig()
 
 
 def planned(current: dict[str, str], *changes: Change, topic: str = "t", replaces: bool = False) -> dict[str, str]:
-    image = ClusterImage("id").with_topics(TopicImage("t", UUID(int=1), {}, current))
-    return plan_alteration(image, CONFIG, Alteration(topic, changes, replaces))
+    alteration = Alteration(topic, changes, replaces)
+    check_form(alteration)
+    return plan_topic(CONFIG, alteration, current if topic == "t" else None)
 
 
 def refusal(*changes: Change, topic: str = "t") -> tuple[ErrorCode, str | None]:
@@ -50,9 +48,8 @@ def test_one_key(before: dict[str, str], change: Change, after: dict[str, str]) 
 
 def test_a_list_that_is_not_overridden_starts_as_the_broker_has_it() -> None:
     broker = BrokerConfig.from_properties({"log.cleanup.policy": "compact"})
-    image = ClusterImage("id").with_topics(TopicImage("t", UUID(int=1), {}))
     alteration = Alteration("t", [policy(APPEND, "delete")])
-    assert plan_alteration(image, broker, alteration) == {"cleanup.policy": "compact,delete"}
+    assert plan_topic(broker, alteration, {}) == {"cleanup.policy": "compact,delete"}
 
 
 def test_all_overrides_are_replaced() -> None:
@@ -97,10 +94,15 @@ def test_overrides_of_another_release_are_kept_until_they_are_touched() -> None:
             "Can't SUBTRACT to key no.such because its type is not LIST.",
         ),
         (Change("retention.ms", None), ErrorCode.INVALID_REQUEST, "Null value not supported for : retention.ms"),
-        (Change("retention.ms", "1", 9), ErrorCode.INVALID_REQUEST, "Unknown operation type 9"),
+        (Change("retention.ms", "1", 9), ErrorCode.UNKNOWN_SERVER_ERROR, None),
+        (
+            Change("follower.replication.throttled.replicas", "x" * 32768),
+            ErrorCode.INVALID_CONFIG,
+            "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes.",
+        ),
     ],
 )
-def test_what_is_refused(change: Change, code: ErrorCode, said: str) -> None:
+def test_what_is_refused(change: Change, code: ErrorCode, said: str | None) -> None:
     assert refusal(change) == (code, said)
 
 

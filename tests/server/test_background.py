@@ -55,7 +55,7 @@ class Broker:
 
     async def lead(self, tp: TopicPartition = TP, **config: Any) -> Any:
         await self.replicas.apply_leader_and_isr([LeaderState(tp, UUID(int=7), ALONE, True)])
-        self.replicas.update_config(tp.topic, LogConfig(**config))
+        self.replicas.update_configs({tp.topic: LogConfig(**config)})
         return self.replicas.leader(tp)
 
     def append(self, tp: TopicPartition = TP, **batch: Any) -> None:
@@ -113,7 +113,7 @@ async def test_a_changed_topic_config_counts_at_the_next_check(
     await trio.sleep(2)
     await broker.jobs.run_retention()
     assert replica.log.log_start_offset == 0
-    broker.replicas.update_config("t", LogConfig(retention_ms=1000))
+    broker.replicas.update_configs({"t": LogConfig(retention_ms=1000)})
     await broker.jobs.run_retention()
     assert replica.log.log_start_offset == 1
     assert "deleted 1 segments of t-0 by retention.ms=1000" in caplog.text
@@ -135,7 +135,7 @@ async def test_flush_ms_counts_from_the_first_append(broker: Broker, autojump_cl
 async def test_a_changed_flush_ms_holds_for_what_is_there(broker: Broker, autojump_clock: MockClock) -> None:
     replica = await broker.lead(flush_ms=60_000)
     broker.append()
-    broker.replicas.update_config("t", LogConfig(flush_ms=500))
+    broker.replicas.update_configs({"t": LogConfig(flush_ms=500)})
     await trio.sleep(0.4)
     assert replica.log.recovery_point == 0
     await trio.sleep(0.2)

@@ -11,8 +11,6 @@ import trio
 
 from pykbroker.cluster.image import BrokerImage, Endpoint, TopicImage
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.config.topic import LogConfig
-from pykbroker.controller.configs import DELETE, Alteration, Change
 from pykbroker.controller.topics import NewTopic
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
@@ -44,7 +42,6 @@ class Notes:
         self.removed: list[TopicPartition] = []
         self.failing: dict[str, ErrorCode] = {}
         self.seen_early: list[str] = []
-        self.configs: list[tuple[str, LogConfig]] = []
 
     async def apply_leader_and_isr(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
         await trio.lowlevel.checkpoint()
@@ -66,8 +63,8 @@ class Notes:
             self.removed.append(tp)
         return {tp: self.failing.get(f"delete {tp}", ErrorCode.NONE) for tp in tps}
 
-    def update_config(self, topic: str, config: LogConfig) -> None:
-        self.configs.append((topic, config))
+    def find(self, tp: TopicPartition) -> None:
+        return None
 
 
 class Clock:
@@ -370,58 +367,3 @@ async def test_a_broker_that_is_not_controller_changes_nothing() -> None:
     answer = (await broker.controller.create_topics([NewTopic("t")]))[0]
     assert isinstance(answer, KafkaError)
     assert answer.code is ErrorCode.NOT_CONTROLLER
-
-
-async def test_a_changed_config_is_stored_then_in_force() -> None:
-    broker = await started()
-    await made(broker)
-    assert await broker.store.find("/config/topics/t") is None
-    for value in ("5", "6"):
-        assert await broker.controller.alter_configs([Alteration("t", [Change("retention.ms", value)])]) == [None]
-        assert znodes.decode_config((await broker.store.get("/config/topics/t")).data) == {"retention.ms": value}
-        topic = broker.metadata.topic("t")
-        assert topic is not None
-        assert topic.config == {"retention.ms": value}
-        assert broker.metadata.log_config("t").retention_ms == int(value)
-        assert broker.notes.configs[-1] == ("t", broker.metadata.log_config("t"))
-
-
-async def test_a_config_that_is_only_validated_or_stays_the_same_is_not_written() -> None:
-    broker = await started()
-    await made(broker, config={"retention.ms": "5"})
-    version = (await broker.store.get("/config/topics/t")).stat.version
-    changed, same = Alteration("t", [Change("retention.ms", "6")]), Alteration("t", [Change("retention.ms", "5")])
-    assert await broker.controller.alter_configs([changed], validate_only=True) == [None]
-    assert await broker.controller.alter_configs([same]) == [None]
-    (refused,) = await broker.controller.alter_configs([Alteration("no", [])], validate_only=True)
-    assert refused is not None
-    assert refused.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    assert (await broker.store.get("/config/topics/t")).stat.version == version
-    assert broker.notes.configs == []
-
-
-async def test_a_changed_config_is_there_after_a_restart(tmp_path: Path) -> None:
-    broker = await started(tmp_path / "metadata.db")
-    await made(broker, config={"flush.ms": "9"})
-    changes = [Change("retention.ms", "5"), Change("flush.ms", None, DELETE)]
-    assert await broker.controller.alter_configs([Alteration("t", changes)]) == [None]
-    await broker.store.close()
-
-    again = Broker(tmp_path / "metadata.db")
-    await again.controller.load()
-    topic = again.metadata.topic("t")
-    assert topic is not None
-    assert topic.config == {"retention.ms": "5"}
-    assert again.metadata.log_config("t").retention_ms == 5
-    await again.store.close()
-
-
-async def test_a_config_that_can_not_be_stored_is_not_in_force() -> None:
-    broker = await started()
-    await made(broker)
-    await broker.store.set("/controller_epoch", b"9")
-    (refused,) = await broker.controller.alter_configs([Alteration("t", [Change("retention.ms", "5")])])
-    assert refused is not None
-    assert refused.code is ErrorCode.KAFKA_STORAGE_ERROR
-    assert broker.metadata.log_config("t").retention_ms == 604800000
-    assert broker.notes.configs == []

@@ -52,7 +52,8 @@ class MemoryLog:
         patched[:8] = self.log_end_offset.to_bytes(8, "big")
         self.batches.append(bytes(patched))
         self.log_end_offset = next(iter(batches(bytes(patched)))).next_offset
-        return SimpleNamespace(last_offset=self.log_end_offset - 1)
+        first = int.from_bytes(patched[:8], "big")
+        return SimpleNamespace(first_offset=first, last_offset=self.log_end_offset - 1)
 
     def read(self, offset: int, max_bytes: int, *, upper_bound: int) -> SimpleNamespace:
         for batch in self.batches:
@@ -69,12 +70,19 @@ class MemoryReplicas:
         self.purgatory = Purgatory()
 
     def on_leadership(
-        self, topic: str, elected: Callable[[int, int], None], resigned: Callable[[int, int], None]
+        self,
+        topic: str,
+        elected: Callable[[int, int], None],
+        resigned: Callable[[int, int], None],
+        reelected: Callable[[int, int], None],
     ) -> None:
-        self.elected, self.resigned = elected, resigned
+        self.elected, self.resigned, self.reelected = elected, resigned, reelected
 
     def log(self, tp: TopicPartition) -> MemoryLog:
         return self.logs.setdefault(tp, MemoryLog())
+
+    def high_watermark(self, tp: TopicPartition) -> int:
+        return self.log(tp).high_watermark
 
     def append_internal(self, tp: TopicPartition, batch: bytes, leader_epoch: int | None = None) -> SimpleNamespace:
         if self.error is not None:

@@ -95,3 +95,15 @@ def test_other_brokers_by_the_same_listener() -> None:
     assert known.broker_for(context(), 2) == BrokerAddress(2, "h2", 9092, None)
     assert known.broker_for(context(), 3) is None
     assert known.broker_for(context(), 9) is None
+
+
+def test_a_groups_config() -> None:
+    known = cache()
+    assert known.group_values("g") == {}
+    known.set_group_overrides("g", {"consumer.session.timeout.ms": "50000", "of.another.release": "1"})
+    assert known.group_values("g") == {"consumer.session.timeout.ms": 50000}
+    assert known.group_config("g").consumer_heartbeat_interval_ms == 5000
+    known.set_group_overrides("g", {"share.isolation.level": "maybe"})
+    assert known.group_config("g").share_isolation_level == "read_uncommitted", "what can't be read is left out"
+    known.set_group_overrides("g", {})
+    assert known.group_values("g") == {}

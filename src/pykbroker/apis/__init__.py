@@ -6,38 +6,56 @@ A family never imports another; what two of them need stands in `server`. What i
 from collections.abc import Mapping
 
 from pykbroker.apis import (
+    acls,
     api_versions,
     cluster,
     configs,
     consumer_groups,
+    delegation_tokens,
     features,
     fetch,
     groups,
+    inter_broker,
     list_offsets,
     metadata,
     offsets,
     produce,
     producers,
+    reassignments,
     records,
+    sasl,
+    scram_users,
+    share_fetch,
+    share_state,
     topics,
+    transactions,
 )
 from pykbroker.server.request import Handler
 
 _FAMILIES = (
+    acls,
     api_versions,
     cluster,
     configs,
     consumer_groups,
+    delegation_tokens,
     features,
     fetch,
     groups,
+    inter_broker,
     list_offsets,
     metadata,
     offsets,
     produce,
     producers,
+    reassignments,
     records,
+    share_fetch,
+    share_state,
+    sasl,
+    scram_users,
     topics,
+    transactions,
 )
 
 HANDLERS: Mapping[int, Handler] = {

@@ -1,14 +1,11 @@
-"""DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: the config of topics, brokers, groups, loggers, metrics.
-
-Topics' alone can be changed; the controller does it.
+"""DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources: what topics, brokers, groups, broker
+loggers and client metrics subscriptions are set to.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 from pykbroker.config.describe import (
     DEFAULT,
@@ -17,10 +14,19 @@ from pykbroker.config.describe import (
     ConfigEntry,
     describe_broker,
     describe_client_metrics,
+    describe_cluster_default,
     describe_group,
     describe_topic,
 )
-from pykbroker.controller.configs import Alteration, Change
+from pykbroker.controller.configs import (
+    BROKER,
+    BROKER_LOGGER,
+    CLIENT_METRICS,
+    GROUP,
+    TOPIC,
+    Alteration,
+    Change,
+)
 from pykbroker.controller.topics import invalid_name
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
@@ -29,20 +35,14 @@ from pykbroker.protocol.messages.incremental_alter_configs import (
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 )
+from pykbroker.protocol.messages.list_config_resources import (
+    ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
+)
+from pykbroker.server import loggers
 from pykbroker.server.request import RequestContext, handles
 
-TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32
-
-_UNCHANGEABLE = {
-    BROKER: "brokers",
-    BROKER_LOGGER: "broker loggers",
-    CLIENT_METRICS: "client metrics",
-    GROUP: "groups",
-}
-
 Result = DescribeConfigsResponse.Result
-
-_LEVELS = {"CRITICAL": "FATAL", "WARNING": "WARN", "NOTSET": "TRACE"}
 
 
 @handles(DescribeConfigsRequest, "0-4")
@@ -99,13 +99,13 @@ def _topic(name: str, context: RequestContext) -> list[ConfigEntry]:
     topic = context.services.metadata.topic(name)
     if topic is None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-    return describe_topic(context.services.config, topic.config)
+    return describe_topic(context.services.config, context.services.metadata.overrides(name))
 
 
 def _broker(name: str, context: RequestContext) -> list[ConfigEntry]:
-    """The empty name stands for the defaults of all brokers that were set dynamically: there are none."""
+    """The empty name stands for what is set dynamically for all brokers."""
     if not name:
-        return []
+        return describe_cluster_default(context.services.config)
     _check_own_id(name, context, " or empty string,")
     return describe_broker(context.services.config)
 
@@ -123,29 +123,23 @@ def _check_own_id(name: str, context: RequestContext, alternative: str) -> None:
 
 
 def _loggers(name: str, context: RequestContext) -> list[ConfigEntry]:
-    """The loggers of this process that belong to the broker, with Kafka's names of levels."""
     if not name:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
     _check_own_id(name, context, "")
-    known = [one for one in list(logging.Logger.manager.loggerDict) if one.startswith("pykbroker")]
-    levels = {one: logging.getLevelName(logging.getLogger(one).getEffectiveLevel()) for one in sorted(known)}
-    levels["root"] = logging.getLevelName(logging.getLogger().level)
-    return [
-        ConfigEntry(one, _LEVELS.get(level, level), DYNAMIC_BROKER_LOGGER, UNKNOWN_TYPE)
-        for one, level in levels.items()
-    ]
+    levels = loggers.levels()
+    return [ConfigEntry(one, level, DYNAMIC_BROKER_LOGGER, UNKNOWN_TYPE) for one, level in levels.items()]
 
 
 def _client_metrics(name: str, context: RequestContext) -> list[ConfigEntry]:
     if not name:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Client metrics subscription name must not be empty")
-    return describe_client_metrics()
+    return describe_client_metrics(context.services.configs.overrides(CLIENT_METRICS, name))
 
 
 def _group(name: str, context: RequestContext) -> list[ConfigEntry]:
     if not name:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
-    return describe_group(context.services.config, {})
+    return describe_group(context.services.config, context.services.metadata.group_overrides(name))
 
 
 _DESCRIBERS: dict[int, Callable[[str, RequestContext], list[ConfigEntry]]] = {
@@ -161,18 +155,22 @@ _DESCRIBERS: dict[int, Callable[[str, RequestContext], list[ConfigEntry]]] = {
 async def alter_configs(request: AlterConfigsRequest, context: RequestContext) -> AlterConfigsResponse:
     """AlterConfigs 0-2: what a resource is given replaces all that it had; in force when it is answered."""
     asked = [
-        _Asked(one.resource_type, one.resource_name, [Change(config.name, config.value) for config in one.configs])
+        Alteration(
+            one.resource_name,
+            [Change(config.name, config.value) for config in one.configs],
+            replaces=True,
+            type=one.resource_type,
+        )
         for one in request.resources
     ]
-    errors = await _alter(asked, context, replaces=True, validate_only=request.validate_only)
     responses = [
         AlterConfigsResponse.Response(
             error_code=ErrorCode.NONE if error is None else error.code,
             error_message=None if error is None else error.message,
-            resource_type=one.resource_type,
-            resource_name=one.resource_name,
+            resource_type=one.type,
+            resource_name=one.name,
         )
-        for one, error in zip(request.resources, errors, strict=True)
+        for one, error in await _alter(asked, context, validate_only=request.validate_only)
     ]
     return AlterConfigsResponse(responses=responses)
 
@@ -183,55 +181,66 @@ async def incremental_alter_configs(
 ) -> IncrementalAlterConfigsResponse:
     """IncrementalAlterConfigs 0-1 (KIP-339): single keys set, deleted, appended to; in force when it is answered."""
     asked = [
-        _Asked(
-            one.resource_type,
+        Alteration(
             one.resource_name,
             [Change(config.name, config.value, config.config_operation) for config in one.configs],
+            type=one.resource_type,
         )
         for one in request.resources
     ]
-    errors = await _alter(asked, context, replaces=False, validate_only=request.validate_only)
     responses = [
         IncrementalAlterConfigsResponse.Response(
             error_code=ErrorCode.NONE if error is None else error.code,
             error_message=None if error is None else error.message,
-            resource_type=one.resource_type,
-            resource_name=one.resource_name,
+            resource_type=one.type,
+            resource_name=one.name,
         )
-        for one, error in zip(request.resources, errors, strict=True)
+        for one, error in await _alter(asked, context, validate_only=request.validate_only)
     ]
     return IncrementalAlterConfigsResponse(responses=responses)
 
 
-class _Asked(NamedTuple):
-    """One resource of a request."""
-
-    type: int
-    name: str
-    changes: Sequence[Change]
-
-
 async def _alter(
-    asked: Sequence[_Asked], context: RequestContext, *, replaces: bool, validate_only: bool
-) -> list[KafkaError | None]:
-    """Has the controller change what can be changed; None or an error for each resource, in their order."""
+    asked: Sequence[Alteration], context: RequestContext, *, validate_only: bool
+) -> Iterable[tuple[Alteration, KafkaError | None]]:
+    """Changes what can be changed; None or an error for each resource, in their order."""
     counts = Counter((one.type, one.name) for one in asked)
-    answers = [_refusal(one, counts[one.type, one.name]) for one in asked]
-    alterations = [
-        Alteration(one.name, one.changes, replaces)
-        for one, refused in zip(asked, answers, strict=True)
-        if refused is None
+    once = [one for one in asked if counts[one.type, one.name] == 1]
+    made = iter(await context.services.configs.alter(once, validate_only=validate_only))
+    twice = KafkaError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
+    return [(one, next(made) if counts[one.type, one.name] == 1 else twice) for one in asked]
+
+
+@handles(ListConfigResourcesRequest, "0-1")
+async def list_config_resources(
+    request: ListConfigResourcesRequest, context: RequestContext
+) -> ListConfigResourcesResponse:
+    """ListConfigResources 0-1 (KIP-1142): what has a config; version 0 lists client metrics subscriptions alone.
+
+    No types ask for all of them. Topics and brokers are listed whether anything is set for them or not.
+    """
+    types = {CLIENT_METRICS} if context.api_version == 0 else set(request.resource_types)
+    unknown = types - _LISTED.keys()
+    if unknown:
+        code = ErrorCode.UNSUPPORTED_VERSION
+        return ListConfigResourcesResponse(error_code=code, config_resources=[])
+    found = [
+        ListConfigResourcesResponse.ConfigResource(resource_name=name, resource_type=kind)
+        for kind, names in _LISTED.items()
+        if not types or kind in types
+        for name in names(context)
     ]
-    made = iter(await context.services.controller.alter_configs(alterations, validate_only=validate_only))
-    return [next(made) if refused is None else refused for refused in answers]
+    return ListConfigResourcesResponse(config_resources=found)
 
 
-def _refusal(asked: _Asked, count: int) -> KafkaError | None:
-    message = None
-    if count > 1:
-        message = "Each resource must appear at most once."
-    elif asked.type in _UNCHANGEABLE:
-        message = f"The config of {_UNCHANGEABLE[asked.type]} can't be changed while this broker runs; topics' can."
-    elif asked.type != TOPIC:
-        message = f"Unknown resource type {asked.type}"
-    return None if message is None else KafkaError(ErrorCode.INVALID_REQUEST, message)
+def _broker_names(context: RequestContext) -> Iterable[str]:
+    return [str(broker) for broker in context.services.metadata.image.brokers]
+
+
+_LISTED: dict[int, Callable[[RequestContext], Iterable[str]]] = {
+    GROUP: lambda context: context.services.configs.named(GROUP),
+    CLIENT_METRICS: lambda context: context.services.configs.named(CLIENT_METRICS),
+    BROKER_LOGGER: _broker_names,
+    BROKER: _broker_names,
+    TOPIC: lambda context: context.services.metadata.image.topics,
+}

@@ -93,7 +93,7 @@ class _Reading:
         self._incremental = session.incremental
         self._replica_id = replica_id
         self._is_follower = replica_id >= 0
-        self._rack = request.rack_id if context.services.replica_manager.selects_by_rack else ""
+        self._rack = request.rack_id if context.services.replica_manager.followers.selects_by_rack else ""
         self._committed_only = request.isolation_level == READ_COMMITTED and not self._is_follower
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
         self._min_bytes = min(request.min_bytes, self._max_bytes)
@@ -135,9 +135,9 @@ class _Reading:
         for asked, tp in self._known:
             try:
                 replica = self._replica(asked, tp)
-                self._replicas.check_broker_epoch(self._replica_id, broker_epoch)
+                self._replicas.followers.check_broker_epoch(self._replica_id, broker_epoch)
                 if _divergence(asked, replica) is None:
-                    self._replicas.follower_fetched(
+                    self._replicas.followers.fetched(
                         replica, self._replica_id, asked.fetch_offset, asked.log_start_offset
                     )
             except KafkaError:
@@ -213,7 +213,7 @@ class _Reading:
         """KIP-392: the replica that a consumer in a rack had better ask; None for this one."""
         if not self._rack or self._is_follower:
             return None
-        return self._replicas.preferred_read_replica(replica, self._rack, asked.fetch_offset)
+        return self._replicas.followers.preferred_read_replica(replica, self._rack, asked.fetch_offset)
 
     def _end(self, replica: Replica) -> int:
         if self._is_follower:

@@ -7,6 +7,8 @@ from pykbroker.protocol.messages.delete_records import DeleteRecordsRequest, Del
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext, handles
 
+Answer = DeleteRecordsResponse.Topic.Partition
+
 INVALID_LOW_WATERMARK = -1
 
 
@@ -14,21 +16,29 @@ INVALID_LOW_WATERMARK = -1
 async def delete_records(request: DeleteRecordsRequest, context: RequestContext) -> DeleteRecordsResponse:
     """DeleteRecords 0-2 (KIP-107): raises the log's start to an offset, -1 for the high watermark.
 
-    The records are hidden at once; segments go when they lie wholly below. The answer has the low watermark, with the
-    leader alone its log start. POLICY_VIOLATION for a topic without `delete` in its policy.
+    The leader hides the records at once; segments go when they lie wholly below. It is answered when every live replica
+    has done so, with their low watermark, or with REQUEST_TIMED_OUT. POLICY_VIOLATION for a topic without `delete` in
+    its policy.
     """
     response = DeleteRecordsResponse()
+    clock, replicas = context.services.clock, context.services.replica_manager
+    deadline = clock.monotonic() + request.timeout_ms / 1000
+    deleted: list[tuple[Answer, TopicPartition, int]] = []
     for topic in request.topics:
         answers = []
         for asked in topic.partitions:
-            answer = DeleteRecordsResponse.Topic.Partition(
-                partition_index=asked.partition_index, low_watermark=INVALID_LOW_WATERMARK
-            )
+            answer = Answer(partition_index=asked.partition_index, low_watermark=INVALID_LOW_WATERMARK)
+            answers.append(answer)
+            tp = TopicPartition(topic.name, asked.partition_index)
             try:
-                tp = TopicPartition(topic.name, asked.partition_index)
-                answer.low_watermark = context.services.replica_manager.delete_records(tp, asked.offset)
+                deleted.append((answer, tp, replicas.delete_records(tp, asked.offset)))
             except KafkaError as error:
                 answer.error_code = error.code
-            answers.append(answer)
         response.topics.append(DeleteRecordsResponse.Topic(name=topic.name, partitions=answers))
+    for answer, tp, offset in deleted:
+        try:
+            wait = replicas.followers.wait_for_low_watermark
+            answer.low_watermark = await wait(replicas.leader(tp), offset, deadline - clock.monotonic())
+        except KafkaError as error:
+            answer.error_code = error.code
     return response

@@ -30,11 +30,11 @@ Decoder = Callable[[Record], tuple[str | None, str | None]]
 
 def main(arguments: Sequence[str]) -> int:
     """Dumps files; 0, or 1 when something in them is wrong or can't be read."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options_parser = parser()
+    options = options_parser.parse_args(arguments)
     files = options.paths + [path for path in (options.files or "").split(",") if path]
     if not files:
-        parser.error("expected a FILE")
+        options_parser.error("expected a FILE")
     dump = Dump(options)
     try:
         for path in files:
@@ -295,15 +295,16 @@ def _size(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = Parser(
         prog="pykbroker dump-log",
         description="Print the files of a partition: *.log, *.index, *.timeindex, *.txnindex, *.snapshot, "
         "leader-epoch-checkpoint, and the offset checkpoints of a data directory. The options are those of Kafka's "
         "kafka-dump-log.sh. The exit status is 1 where something is wrong.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("paths", metavar="FILE", nargs="*", help="what to dump")
     add("--files", metavar="FILE,FILE,…", help="what to dump, as Kafka's tool takes it")
     add("--print-data-log", action="store_true", help="print keys and values, too")
@@ -313,4 +314,4 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-bytes", metavar="SIZE", type=_size, help="stop after so many bytes of a log")
     add("--index-sanity-check", action="store_true", help="only say whether an index would be kept at a start")
     add("--verify", "--verify-index-only", action="store_true", help="print only what is wrong")
-    return parser
+    return made

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     """Prints the findings; 0 when there is nothing that a start would not repair, 1 when there is."""
     from pykbroker.storage.verify import is_in_use, verify_directories
 
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     for directory in options.directories:
         if not os.path.isdir(directory):
             print(f"pykbroker verify: {directory} is no directory", file=sys.stderr)
@@ -41,14 +41,15 @@ def main(arguments: Sequence[str]) -> int:
     return WRONG if wrong else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = Parser(
         prog="pykbroker verify",
         description="Check every invariant of a broker's data directories: ownership, checkpoints, batches with "
         "their checksums and offsets, indexes, producer snapshots, leader epochs. Nothing is changed. The exit status "
         "is 1 where something is wrong; each finding has the file, the byte, and what is wrong there.",
         allow_abbrev=False,
     )
-    parser.add_argument("directories", metavar="DIR", nargs="+", help="an entry of log.dirs; all of one broker's")
-    parser.add_argument("--deep-iteration", action="store_true", help="decode every record, too")
-    return parser
+    made.add_argument("directories", metavar="DIR", nargs="+", help="an entry of log.dirs; all of one broker's")
+    made.add_argument("--deep-iteration", action="store_true", help="decode every record, too")
+    return made

@@ -127,7 +127,8 @@ class Partition:
         """Takes a leadership decision over; False where it is not newer than what is known (a stale controller's)."""
         if state.leader_epoch <= self.leader_epoch:
             return False
-        new_leader = not self._leading
+        # An epoch that wasn't heard of may have been another leader's, whom followers have cut their logs for.
+        new_leader = not self._leading or state.leader_epoch != self.leader_epoch + 1
         self._take(state)
         self._leading = True
         self.epoch_start = self.log_end_offset

@@ -6,7 +6,8 @@ It never reads a file or the environment: `properties.py` and the command line d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pykbroker.config.broker_keys import BrokerKeys
@@ -51,6 +52,10 @@ class BrokerConfig(BrokerKeys):
     """The texts that were set, by Kafka's name; everything else has its default."""
     unknown: Mapping[str, str]
     """What was set under names that no broker knows."""
+    dynamic: Mapping[str, str] = MappingProxyType({})
+    """What is set for this broker while it runs (KIP-226); see `live.LiveConfig`."""
+    dynamic_default: Mapping[str, str] = MappingProxyType({})
+    """What is set for all brokers of the cluster while they run."""
 
     def __init__(self, **values: Any) -> None:
         stray = values.keys() - _DEFAULTS.keys()
@@ -80,7 +85,16 @@ class BrokerConfig(BrokerKeys):
 
     def with_properties(self, properties: Mapping[str, str]) -> BrokerConfig:
         """This config with some texts set over it."""
-        return self.from_properties({**self.given, **self.unknown, **properties})
+        return BrokerConfig.from_properties({**self.given, **self.unknown, **properties})
+
+    @property
+    def static_config(self) -> BrokerConfig:
+        """What the broker was started with."""
+        static: BrokerConfig = self.__dict__.get("static", self)
+        return static
+
+    def subscribe(self, changed: Callable[[frozenset[str]], None]) -> None:
+        """Has `changed` called with the names of keys that have another value now: never, as this doesn't change."""
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a BrokerConfig doesn't change: use with_properties()")

@@ -9,14 +9,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pykbroker.config.broker import BROKER_KEYS, SYNONYMS, BrokerConfig
+from pykbroker.config.client_metrics import CLIENT_METRICS_KEYS
+from pykbroker.config.dynamic import base_name, is_dynamic
 from pykbroker.config.group import GROUP_KEYS
-from pykbroker.config.keys import READ_ONLY, Key
+from pykbroker.config.keys import Key
 from pykbroker.config.topic import TOPIC_KEYS, LogConfig
 
 DYNAMIC_TOPIC = 1
+DYNAMIC_BROKER = 2
+DYNAMIC_DEFAULT_BROKER = 3
 STATIC_BROKER = 4
 DEFAULT = 5
 DYNAMIC_BROKER_LOGGER = 6
+CLIENT_METRICS = 7
 DYNAMIC_GROUP = 8
 
 TYPES = {
@@ -68,11 +73,44 @@ def describe_broker(config: BrokerConfig) -> list[ConfigEntry]:
     for name, key in BROKER_KEYS.items():
         if config.is_set(name) or not (key.removed or name in _DYNAMIC_ONLY):
             value = _effective(config, name, key)
-            entries.append(_entry(key, value, _broker_synonyms(config, name), read_only=key.mode == READ_ONLY))
-    for name in config.unknown:
-        synonyms = (Synonym(name, None, STATIC_BROKER),)
-        entries.append(ConfigEntry(name, None, STATIC_BROKER, UNKNOWN_TYPE, True, True, synonyms))
+            entries.append(_entry(key, value, _broker_synonyms(config, name), read_only=not is_dynamic(name)))
+    entries += [_unknown(config, name) for name in config.unknown]
     return sorted(entries)
+
+
+def describe_cluster_default(config: BrokerConfig) -> list[ConfigEntry]:
+    """What is set dynamically for all brokers at once, and nothing else."""
+    entries = []
+    for name, text in config.dynamic_default.items():
+        key = BROKER_KEYS.get(name)
+        if key is None:
+            entries.append(_unknown(config, name))
+            continue
+        synonyms = [one for one in _broker_synonyms(config, name) if one.source == DYNAMIC_DEFAULT_BROKER]
+        entries.append(_entry(key, key.format(key.parse(text)), synonyms, read_only=not is_dynamic(name)))
+    return sorted(entries)
+
+
+def _unknown(config: BrokerConfig, name: str) -> ConfigEntry:
+    """A key of a plugin, or one with a listener's prefix: nobody knows whether it is a secret."""
+    synonyms = tuple(_set_synonyms(config, (name, base_name(name)) if base_name(name) != name else (name,)))
+    source = synonyms[0].source if synonyms else STATIC_BROKER
+    key = BROKER_KEYS.get(base_name(name))
+    return (
+        ConfigEntry(name, None, source, UNKNOWN_TYPE, not is_dynamic(name), True, synonyms)
+        if key is None
+        else (
+            ConfigEntry(
+                name,
+                None if key.sensitive else config.unknown[name],
+                source,
+                TYPES[key.kind],
+                not is_dynamic(name),
+                key.sensitive,
+                synonyms,
+            )
+        )
+    )
 
 
 def describe_topic(config: BrokerConfig, overrides: Mapping[str, str]) -> list[ConfigEntry]:
@@ -100,13 +138,14 @@ def describe_group(config: BrokerConfig, overrides: Mapping[str, str]) -> list[C
     return entries
 
 
-def describe_client_metrics() -> list[ConfigEntry]:
-    """A client metrics subscription that nobody has made: its defaults."""
-    return [
-        ConfigEntry("interval.ms", "300000", DEFAULT, TYPES["int"]),
-        ConfigEntry("match", "", DEFAULT, TYPES["list"]),
-        ConfigEntry("metrics", "", DEFAULT, TYPES["list"]),
-    ]
+def describe_client_metrics(overrides: Mapping[str, str]) -> list[ConfigEntry]:
+    """Every key of a client metrics subscription, whether somebody has made it or not."""
+    entries = []
+    for name, key in CLIENT_METRICS_KEYS.items():
+        value = key.format(key.parse(overrides[name]) if name in overrides else key.ours)
+        synonyms = (Synonym(name, value, CLIENT_METRICS),) if name in overrides else ()
+        entries.append(_entry(key, value, synonyms, read_only=False))
+    return entries
 
 
 def _effective(config: BrokerConfig, name: str, key: Key[Any]) -> str | None:
@@ -132,14 +171,33 @@ def _entry(key: Key[Any], value: str | None, synonyms: Iterable[Synonym], *, rea
 
 
 def _broker_synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
-    """Those that are set, then the default of the key itself."""
-    names = SYNONYMS.get(name, (name,))
-    found = []
-    for one in names:
-        if config.is_set(one):
-            key = BROKER_KEYS[one]
-            found.append(Synonym(one, None if key.sensitive else key.format(config.value(one)), STATIC_BROKER))
+    """Those that are set, this broker's dynamic ones first and its static ones last; then the default of the key."""
+    found = _set_synonyms(config, SYNONYMS.get(name, (name,)))
     own = BROKER_KEYS[name]
     if own.ours is not None:
         found.append(Synonym(name, None if own.sensitive else own.format(own.ours), DEFAULT))
+    return found
+
+
+def _set_synonyms(config: BrokerConfig, names: Iterable[str]) -> list[Synonym]:
+    static = config.static_config
+    names = tuple(names)
+    layers = (
+        (DYNAMIC_BROKER, config.dynamic),
+        (DYNAMIC_DEFAULT_BROKER, config.dynamic_default),
+        (STATIC_BROKER, {**static.given, **static.unknown}),
+    )
+    found = []
+    for source, texts in layers:
+        for name in names:
+            if name in texts:
+                key = BROKER_KEYS.get(name)
+                if key is None:
+                    shown = BROKER_KEYS.get(base_name(name))
+                    text = None if shown is None or shown.sensitive else texts[name]
+                elif source == STATIC_BROKER:
+                    text = key.format(static.value(name))
+                else:
+                    text = key.format(key.parse(texts[name]))
+                found.append(Synonym(name, None if key is not None and key.sensitive else text, source))
     return found

@@ -6,15 +6,18 @@ Readers bear unknown and missing optional keys, as releases differ. It never rea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.features import FinalizedFeatures
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage, parse_uuid, uuid_text
+from pykbroker.protocol.topic_partition import TopicPartition
 
 BROKER_IDS = "/brokers/ids"
 TOPICS = "/brokers/topics"
+CONFIG = "/config"
+CONFIG_CHANGES = "/config/changes"
 TOPIC_CONFIGS = "/config/topics"
 FEATURES = "/feature"
 DELETE_TOPICS = "/admin/delete_topics"
@@ -22,17 +25,21 @@ CLUSTER_ID = "/cluster/id"
 CONTROLLER = "/controller"
 CONTROLLER_EPOCH = "/controller_epoch"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
+ISR_CHANGES = "/isr_change_notification"
+LOG_DIR_EVENTS = "/log_dir_event_notification"
+REASSIGN = "/admin/reassign_partitions"
+PREFERRED_ELECTION = "/admin/preferred_replica_election"
 
 PERSISTENT = (
     "/consumers",
     BROKER_IDS,
     TOPICS,
-    "/config/changes",
+    CONFIG_CHANGES,
     DELETE_TOPICS,
     "/brokers/seqid",
-    "/isr_change_notification",
+    ISR_CHANGES,
     PRODUCER_ID_BLOCK,
-    "/log_dir_event_notification",
+    LOG_DIR_EVENTS,
     TOPIC_CONFIGS,
     "/config/clients",
     "/config/users",
@@ -61,6 +68,50 @@ def state_path(topic: str, partition: int) -> str:
 def config_path(topic: str) -> str:
     """Where a topic's overrides stand."""
     return f"{TOPIC_CONFIGS}/{topic}"
+
+
+DEFAULT_ENTITY = "<default>"
+"""The name that stands for every entity of a kind without a config of its own."""
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+def entity(kind: str, name: str | None) -> str:
+    """An entity's path below `/config`, its name escaped as Kafka does (`*` too); None is the default entity."""
+    return f"{kind}/{DEFAULT_ENTITY if name is None else _escape(name)}"
+
+
+def entity_name(escaped: str) -> str | None:
+    """The name that one part of an entity's path stands for; None for the default entity."""
+    if escaped == DEFAULT_ENTITY:
+        return None
+    pieces = escaped.split("%")
+    raw = pieces[0].encode()
+    for piece in pieces[1:]:
+        raw += bytes.fromhex(piece[:2]) + piece[2:].encode()
+    return raw.decode()
+
+
+def _escape(name: str) -> str:
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode())
+
+
+def entity_path(entity: str) -> str:
+    """Where an entity's config stands."""
+    return f"{CONFIG}/{entity}"
+
+
+def encode_config_change(entity: str) -> bytes:
+    """A notification, version 2."""
+    return _dump({"version": 2, "entity_path": entity})
+
+
+def decode_config_change(data: bytes) -> str | None:
+    """The entity that a notification of version 1 or 2 names; None for one that can't be understood."""
+    body = _load(data)
+    if "entity_path" in body:
+        return str(body["entity_path"])
+    kind, name = body.get("entity_type"), body.get("entity_name")
+    return f"{kind}/{name}" if kind and name else None
 
 
 def broker_path(broker: int) -> str:
@@ -130,18 +181,24 @@ def encode_state(state: PartitionState) -> bytes:
     )
 
 
-def decode_state(data: bytes, version: int, node: TopicNode, partition: int) -> PartitionState:
-    """A partition's state from its own node and its topic's."""
+def decode_state(
+    data: bytes,
+    version: int,
+    replicas: tuple[int, ...],
+    adding: tuple[int, ...] = (),
+    removing: tuple[int, ...] = (),
+) -> PartitionState:
+    """A partition's state from its own node; who is assigned stands in its topic's."""
     body = _load(data)
     return PartitionState(
         leader=body["leader"],
         leader_epoch=body["leader_epoch"],
         isr=tuple(body["isr"]),
-        replicas=node.replicas[partition],
+        replicas=replicas,
         partition_epoch=version,
         controller_epoch=body["controller_epoch"],
-        adding=node.adding.get(partition, ()),
-        removing=node.removing.get(partition, ()),
+        adding=adding,
+        removing=removing,
     )
 
 
@@ -202,8 +259,8 @@ def decode_cluster_id(data: bytes) -> str:
 
 
 def encode_controller(broker: int, now_ms: int) -> bytes:
-    """Who is controller."""
-    return _dump({"version": 1, "brokerid": broker, "timestamp": str(now_ms)})
+    """Who is controller, version 2 of Kafka 3.4 and later; no controller of a quorum has ever been."""
+    return _dump({"version": 2, "brokerid": broker, "timestamp": str(now_ms), "kraftControllerEpoch": -1})
 
 
 def decode_controller(data: bytes) -> int:
@@ -232,3 +289,45 @@ def decode_features(data: bytes, epoch: int) -> FinalizedFeatures:
     features = _load(data).get("features", {})
     levels = {name: int(one["max_version_level"]) for name, one in features.items()}
     return FinalizedFeatures({name: level for name, level in levels.items() if level}, epoch)
+
+
+def encode_partitions(tps: Iterable[TopicPartition]) -> bytes:
+    """A list of partitions: of changed ISRs, and of the preferred leaders that a tool asks for."""
+    partitions = [{"topic": tp.topic, "partition": tp.partition} for tp in tps]
+    return _dump({"version": 1, "partitions": partitions})
+
+
+def decode_partitions(data: bytes) -> list[TopicPartition]:
+    """A list of partitions."""
+    return [TopicPartition(one["topic"], int(one["partition"])) for one in _load(data).get("partitions", ())]
+
+
+def decode_log_dir_event(data: bytes) -> int:
+    """The broker that has lost a data directory."""
+    return int(_load(data)["broker"])
+
+
+def encode_log_dir_event(broker: int) -> bytes:
+    """A broker has lost a data directory."""
+    return _dump({"version": 1, "broker": broker, "event": 1})
+
+
+def decode_reassignments(data: bytes) -> dict[TopicPartition, tuple[int, ...]]:
+    """The replicas that a tool of before 2.4 asks for."""
+    return {
+        TopicPartition(one["topic"], int(one["partition"])): tuple(one["replicas"])
+        for one in _load(data).get("partitions", ())
+    }
+
+
+def encode_reassignments(wanted: Mapping[TopicPartition, tuple[int, ...]]) -> bytes:
+    """Those that aren't done yet."""
+    partitions = [
+        {"topic": tp.topic, "partition": tp.partition, "replicas": list(replicas)} for tp, replicas in wanted.items()
+    ]
+    return _dump({"version": 1, "partitions": partitions})
+
+
+def decode_broker_time(data: bytes) -> int:
+    """When a broker registered, in milliseconds of its own clock; 0 where it doesn't say."""
+    return int(_load(data).get("timestamp", 0))

@@ -133,7 +133,7 @@ class CoordinatorRuntime(Generic[S]):
         self._nursery: trio.Nursery | None = None
         self._alarm: trio.CancelScope | None = None
         self._next_deadline = NEVER
-        replica_manager.on_leadership(topic, self.elected, self.resigned)
+        replica_manager.on_leadership(topic, self.elected, self.resigned, self.reelected)
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
@@ -163,6 +163,14 @@ class CoordinatorRuntime(Generic[S]):
                 return
             self._unload(current, ErrorCode.NOT_COORDINATOR)
         self._host(partition, epoch)
+
+    def reelected(self, partition: int, epoch: int) -> None:
+        """This broker goes on leading in a new epoch, as when a follower has died: the shard is what it was."""
+        current = self._hosted.get(partition)
+        if current is None:
+            self._host(partition, epoch)
+        else:
+            current.epoch = max(current.epoch, epoch)
 
     def resigned(self, partition: int, epoch: int) -> None:
         """The partition is led elsewhere as of this epoch."""
@@ -237,7 +245,8 @@ class CoordinatorRuntime(Generic[S]):
                 offset = max(offset, batch.next_offset)
             if offset == before:
                 break
-        hosted.written = hosted.committed = end
+        # What a leader before has written but not seen replicated is the shard's, and shown once it is committed.
+        hosted.written, hosted.committed = end, min(end, self._replicas.high_watermark(hosted.tp))
         log.debug("loaded %s: %d records", hosted.tp, replayed)
 
     # ---- requests --------------------------------------------------------------------------------------------------
@@ -367,8 +376,8 @@ class CoordinatorRuntime(Generic[S]):
             raise KafkaError(code, error.message) from error
         hosted.written = info.last_offset + 1
         producer_id = None if producer is None else producer.producer_id
-        for record in result.records:
-            _replay(hosted, record, info.last_offset, producer_id)
+        for offset, record in enumerate(result.records, info.first_offset):
+            _replay(hosted, record, offset, producer_id)
         self._on_replayed(hosted)
 
     def _write(
@@ -470,7 +479,11 @@ def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | N
     """A record that can't be read is passed over: better one group lost than fifty."""
     try:
         if producer_id is None:
-            hosted.shard.replay(record)
+            replay_at = getattr(hosted.shard, "replay_at", None)  # For a shard that prunes its log.
+            if replay_at is None:
+                hosted.shard.replay(record)
+            else:
+                replay_at(record, offset)
         elif isinstance(hosted.shard, TransactionalShard):
             hosted.shard.replay_pending(record, producer_id)
     except MalformedMessage as error:

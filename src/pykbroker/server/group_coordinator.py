@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import trio
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.group.config import NO_CONFIG, GroupConfig, Surroundings
+from pykbroker.coordinator.group.config import GroupConfig, Surroundings
 from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.member import Joiner, Leaving
 from pykbroker.coordinator.group.offsets import OffsetToCommit
@@ -58,9 +58,9 @@ class GroupCoordinator:
         self._config = config
         self._metadata = metadata
         group_config = GroupConfig(**{each.name: getattr(config, each.name) for each in fields(GroupConfig)})
-        surroundings = Surroundings(image=lambda: metadata.image, group_config=self._group_config)
-        self.group_configs: dict[str, Mapping[str, Any]] = {}
-        """Each group's dynamic config, parsed, by Kafka's names: whoever changes one puts it here."""
+        surroundings = Surroundings(
+            image=lambda: metadata.image, group_config=lambda group: metadata.group_values(group)
+        )
         self._runtime = CoordinatorRuntime(
             GROUP_METADATA_TOPIC,
             lambda: GroupShard(group_config, surroundings),
@@ -220,9 +220,6 @@ class GroupCoordinator:
     async def delete(self, group_id: str) -> ErrorCode:
         """DeleteGroups of one group."""
         return await self.ask(group_id, lambda shard, now: shard.delete(group_id))
-
-    def _group_config(self, group_id: str) -> Mapping[str, Any]:
-        return self.group_configs.get(group_id, NO_CONFIG)
 
     def _find(self, group_id: str) -> Hosted[GroupShard]:
         return self._runtime.find(self.partition_for(group_id).partition)

@@ -1,14 +1,17 @@
 """The cluster as this broker's handlers see it, and the addresses that a client is told.
 
-It holds the current image and each topic's effective config. It never writes: the controller publishes to it.
+It holds the current image, and each topic's and group's effective config. It never writes: the controller publishes
+to it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import trio
 
 from pykbroker.cluster.image import (
     INTERNAL_TOPICS,
@@ -20,6 +23,7 @@ from pykbroker.cluster.image import (
     TopicImage,
 )
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.group import GROUP_KEYS, DynamicGroupConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
 from pykbroker.config.topic import LogConfig
@@ -45,6 +49,10 @@ class MetadataCache:
         self._config = config
         self._defaults = LogConfig.resolve(config, {})
         self._log_configs: dict[str, LogConfig] = {}
+        self._overrides: dict[str, Mapping[str, str]] = {}
+        self._changed = trio.Event()
+        self._group_overrides: dict[str, Mapping[str, str]] = {}
+        self._group_configs: dict[str | None, DynamicGroupConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
         self.image = ClusterImage(cluster_id="")
         self.broker_epoch = NO_EPOCH
@@ -57,9 +65,24 @@ class MetadataCache:
 
     def publish(self, image: ClusterImage) -> None:
         """Makes an image the current one."""
-        if len(self._log_configs) > len(image.topics):
-            self._log_configs = {name: one for name, one in self._log_configs.items() if name in image.topics}
+        for name in self.image.topics.keys() - image.topics.keys():
+            self._log_configs.pop(name, None)
+            self._overrides.pop(name, None)
         self.image = image
+        if self._changed.statistics().tasks_waiting:
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def wait_until(self, ready: Callable[[ClusterImage], bool], timeout: float) -> bool:
+        """Waits until an image satisfies `ready`; False where none has after `timeout` seconds."""
+        with trio.move_on_after(timeout):
+            while not ready(self.image):
+                await self._changed.wait()
+        return ready(self.image)
+
+    def knows_config(self, topic: str) -> bool:
+        """Whether a topic's config has been read from the store."""
+        return topic in self._log_configs
 
     def set_overrides(self, topic: str, overrides: Mapping[str, str]) -> LogConfig:
         """Makes a topic's effective config from its overrides; before the topic itself is published, too."""
@@ -69,6 +92,50 @@ class MetadataCache:
             log.error("topic %s keeps the broker's defaults, as its config can't be read: %s", topic, error)
             config = self._defaults
         self._log_configs[topic] = config
+        self._overrides[topic] = overrides
+        return config
+
+    def overrides(self, topic: str) -> Mapping[str, str]:
+        """A topic's own config, by Kafka's names."""
+        return self._overrides.get(topic, {})
+
+    def defaults_changed(self) -> dict[str, LogConfig]:
+        """The broker's own config has changed: says what every topic's effective config is now."""
+        self._group_configs = {}
+        self._defaults = LogConfig.resolve(self._config, {})
+        return {topic: self.set_overrides(topic, overrides) for topic, overrides in list(self._overrides.items())}
+
+    def set_group_overrides(self, group_id: str, overrides: Mapping[str, str]) -> None:
+        """What a group has set for itself, from now on."""
+        self._group_configs.pop(group_id, None)
+        if overrides:
+            self._group_overrides[group_id] = overrides
+        else:
+            self._group_overrides.pop(group_id, None)
+
+    def group_overrides(self, group_id: str) -> Mapping[str, str]:
+        """A group's own config, by Kafka's names, whether the group is there or not."""
+        return self._group_overrides.get(group_id, {})
+
+    def group_values(self, group_id: str) -> dict[str, Any]:
+        """A group's own config, parsed and within the broker's bounds, by Kafka's names: what is set alone."""
+        own = self._group_overrides.get(group_id)
+        if own is None:
+            return {}
+        config = self.group_config(group_id)
+        return {name: getattr(config, GROUP_KEYS[name].attribute) for name in own if name in GROUP_KEYS}
+
+    def group_config(self, group_id: str) -> DynamicGroupConfig:
+        """A group's effective config: to be asked for whenever it is needed, as it may change."""
+        name = group_id if group_id in self._group_overrides else None
+        config = self._group_configs.get(name)
+        if config is None:
+            try:
+                config = DynamicGroupConfig.resolve(self._config, self.group_overrides(group_id))
+            except ConfigError as error:
+                log.error("group %s keeps the broker's defaults, as its config can't be read: %s", group_id, error)
+                config = DynamicGroupConfig.resolve(self._config, {})
+            self._group_configs[name] = config
         return config
 
     def topic(self, name: str) -> TopicImage | None:

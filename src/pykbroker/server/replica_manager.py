@@ -7,9 +7,9 @@ neither who leads nor what a request answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import trio
@@ -23,6 +23,7 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.flusher import Flusher
+from pykbroker.server.followers import Followers
 from pykbroker.server.isr_changes import IsrChanges
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
@@ -37,9 +38,13 @@ log = logging.getLogger(__name__)
 HIGH_WATERMARK = -1
 """In DeleteRecords, the offset that stands for the high watermark."""
 
-RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
-
 LeadershipCallback = Callable[[int, int], None]
+
+
+class _Listener(NamedTuple):
+    elected: LeadershipCallback
+    resigned: LeadershipCallback
+    reelected: LeadershipCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +87,25 @@ class ReplicaManager:
         self.fetchers: Fetchers | None = None
         """Set by whoever builds the broker; without them followed partitions stand still."""
         self.isr_changes = IsrChanges(clock, self._isr_changed)
-        self._broker_epochs: dict[int, int] = {}
+        self.followers = Followers(metadata, purgatory, clock, self.isr_changes)
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
-        self._listeners: dict[str, tuple[LeadershipCallback, LeadershipCallback]] = {}
+        self._listeners: dict[str, _Listener] = {}
 
     # ---- leadership ------------------------------------------------------------------------------------------------
 
-    def on_leadership(self, topic: str, elected: LeadershipCallback, resigned: LeadershipCallback) -> None:
-        """Has `elected` and `resigned` called, with partition and leader epoch, for an internal topic's partitions."""
-        self._listeners[topic] = elected, resigned
+    def on_leadership(
+        self,
+        topic: str,
+        elected: LeadershipCallback,
+        resigned: LeadershipCallback,
+        reelected: LeadershipCallback | None = None,
+    ) -> None:
+        """Has these called, with partition and leader epoch, for an internal topic's partitions.
+
+        `reelected` where this broker goes on leading in the next epoch, without a break; by default it is `elected`.
+        """
+        self._listeners[topic] = _Listener(elected, resigned, reelected or elected)
         for tp, replica in self._replicas.items():
             if tp.topic == topic and replica.partition.is_leader:
                 elected(tp.partition, replica.partition.leader_epoch)
@@ -162,16 +176,24 @@ class ReplicaManager:
 
     def _lead(self, leader_state: LeaderState, opened: UnifiedLog) -> ErrorCode:
         tp, replica = leader_state.topic_partition, self._replica(leader_state, opened)
+        led, epoch = replica.partition.is_leader, leader_state.state.leader_epoch
         if not replica.partition.become_leader(leader_state.state, self._clock.monotonic()):
             return ErrorCode.STALE_CONTROLLER_EPOCH
         try:
-            opened.assign_epoch(leader_state.state.leader_epoch)
+            opened.assign_epoch(epoch)
         except KafkaError as error:
             log.error("can't lead %s: %s", tp, error.message)
             return error.code
         self._host(tp, replica)
-        if tp.topic in self._listeners:
-            self._listeners[tp.topic][0](tp.partition, leader_state.state.leader_epoch)
+        listener = self._listeners.get(tp.topic)
+        if listener is not None:
+            if not led:
+                listener.elected(tp.partition, epoch)
+            elif replica.partition.leading_since < epoch:
+                listener.reelected(tp.partition, epoch)
+            else:
+                listener.resigned(tp.partition, epoch)
+                listener.elected(tp.partition, epoch)
         return ErrorCode.NONE
 
     def _follow(self, leader_state: LeaderState, opened: UnifiedLog) -> ErrorCode:
@@ -181,7 +203,7 @@ class ReplicaManager:
             return ErrorCode.STALE_CONTROLLER_EPOCH
         self._host(tp, replica)
         if led and tp.topic in self._listeners:
-            self._listeners[tp.topic][1](tp.partition, leader_state.state.leader_epoch)
+            self._listeners[tp.topic].resigned(tp.partition, leader_state.state.leader_epoch)
         if self.fetchers is not None and leader_state.state.leader != NO_LEADER:
             self.fetchers.follow(replica)
         return ErrorCode.NONE
@@ -209,7 +231,7 @@ class ReplicaManager:
         replica = self._replicas.pop(tp, None)
         if replica is not None:
             if tp.topic in self._listeners and replica.partition.is_leader:
-                self._listeners[tp.topic][1](tp.partition, replica.partition.leader_epoch)
+                self._listeners[tp.topic].resigned(tp.partition, replica.partition.leader_epoch)
             self._purgatory.check(tp)
 
     def _delete_logs(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, ErrorCode]:
@@ -222,10 +244,11 @@ class ReplicaManager:
                 failed[tp] = ErrorCode.KAFKA_STORAGE_ERROR
         return failed
 
-    def update_config(self, topic: str, config: LogConfig) -> None:
-        """Has a topic's logs follow its changed configuration."""
+    def update_configs(self, configs: Mapping[str, LogConfig]) -> None:
+        """Has topics' logs follow their changed configuration."""
         for tp, replica in self._replicas.items():
-            if tp.topic == topic:
+            config = configs.get(tp.topic)
+            if config is not None and config != replica.log.config:
                 replica.log.config = config
                 replica.partition.min_insync_replicas = config.min_insync_replicas
                 replica.flush_at_ms = 0
@@ -269,6 +292,11 @@ class ReplicaManager:
         """The log of a partition hosted here, if it is."""
         replica = self._replicas.get(tp)
         return None if replica is None else replica.log
+
+    def high_watermark(self, tp: TopicPartition) -> int:
+        """The first offset of a hosted partition that isn't known to be committed; 0 for another one."""
+        replica = self._replicas.get(tp)
+        return 0 if replica is None else replica.partition.high_watermark
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
         """Every hosted partition's high watermark, for the checkpoint."""
@@ -438,39 +466,7 @@ class ReplicaManager:
                 raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
         partition.check_min_insync_after_append()
 
-    # ---- followers -------------------------------------------------------------------------------------------------
-
-    def check_broker_epoch(self, broker_id: int, broker_epoch: int) -> None:
-        """Refuses a broker's fetches from before its last registration that fetched here: NOT_LEADER_OR_FOLLOWER."""
-        known = self._broker_epochs.get(broker_id, NO_EPOCH)
-        if NO_EPOCH < broker_epoch < known:
-            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        self._broker_epochs[broker_id] = max(known, broker_epoch)
-
-    def follower_fetched(self, replica: Replica, broker_id: int, offset: int, log_start_offset: int) -> None:
-        """A follower fetches from `offset` on: it has all below, on a log that begins at `log_start_offset`."""
-        partition = replica.partition
-        high_watermark_moved, start_moved = partition.follower_fetched(
-            broker_id, offset, log_start_offset, replica.log.log_end_offset, self._clock.monotonic()
-        )
-        if high_watermark_moved or start_moved:
-            self._purgatory.check(partition.topic_partition)
-        if broker_id not in partition.isr and broker_id in self._metadata.image.brokers:
-            proposal = partition.propose_expansion(broker_id)
-            if proposal is not None:
-                self.isr_changes.submit(partition, proposal)
-
-    @property
-    def selects_by_rack(self) -> bool:
-        """Whether consumers are sent to replicas in their own rack (`replica.selector.class`, KIP-392)."""
-        return self._metadata.config.replica_selector_class == RACK_AWARE_SELECTOR
-
-    def preferred_read_replica(self, replica: Replica, rack: str, offset: int) -> int | None:
-        """The live replica that a consumer in a rack had better read from; None for this one."""
-        if not replica.partition.is_leader:
-            return None
-        racks = {broker.id: broker.rack for broker in self._metadata.image.brokers.values()}
-        return replica.partition.preferred_reader(racks, rack, offset)
+    # ---- as follower -----------------------------------------------------------------------------------------------
 
     def replicate(self, replica: Replica, records: memoryview | None, high_watermark: int, log_start: int) -> None:
         """As follower: appends what the leader sent, as it is, and believes what it says of its offsets.
@@ -536,14 +532,15 @@ class ReplicaManager:
     def _may_expire(self, replica: Replica) -> bool:
         return not replica.log.closed and replica.log.log_end_offset > 0
 
-    def delete_records(self, tp: TopicPartition, offset: int) -> int:
-        """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the low watermark then.
+    def delete_records(self, tp: TopicPartition, offset: int, *, internal: bool = False) -> int:
+        """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the log's start then.
 
+        `internal`: it is a coordinator that prunes its own topic.
         Raises KafkaError: INVALID_TOPIC_EXCEPTION for internal topics, POLICY_VIOLATION for a topic that isn't
         deleted by policy, OFFSET_OUT_OF_RANGE, and those of `leader`.
         """
         replica = self.leader(tp)
-        if self._metadata.is_internal(tp.topic):
+        if self._metadata.is_internal(tp.topic) and not internal:
             raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {tp.topic}")
         if "delete" not in replica.log.config.cleanup_policy:
             raise KafkaError(
@@ -575,17 +572,7 @@ class ReplicaManager:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flusher.run)
             nursery.start_soon(self.isr_changes.run)
-            nursery.start_soon(self._shrink_isrs)
-
-    async def _shrink_isrs(self) -> None:
-        """Looks for members that lag, as often as Kafka: they stay for 1 to 1.5 times `replica.lag.time.max.ms`."""
-        while True:
-            await trio.sleep(self._metadata.config.replica_lag_time_max_ms / 2000)
-            now = self._clock.monotonic()
-            for replica in list(self._replicas.values()):
-                proposal = replica.partition.propose_shrinking(now) if replica.partition.followers else None
-                if proposal is not None:
-                    self.isr_changes.submit(replica.partition, proposal)
+            nursery.start_soon(self.followers.shrink_isrs, self._replicas.values)
 
     def take_failures(self) -> None:
         """Gives up the partitions whose data directory has failed. One line says so for each directory."""

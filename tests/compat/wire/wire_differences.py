@@ -9,11 +9,6 @@ from collections.abc import Mapping
 
 DIFFERENCES: Mapping[tuple[str, str], str] = {
     ("describe_configs", "topic with documentation"): "the texts are Apache Kafka's, and none are served here",
-    (
-        "incremental_alter_configs",
-        "unknown operation",
-    ): "said to be one, where Apache Kafka answers UNKNOWN_SERVER_ERROR",
-    ("incremental_alter_configs", "broker"): "only topics' configs can be changed",
 }
 
 
