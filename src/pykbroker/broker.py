@@ -48,6 +48,9 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_partitions import SharePartitions
+from pykbroker.server.share_persister import SharePersister
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
 from pykbroker.server.transaction_markers import TransactionMarkers
 from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -187,6 +190,8 @@ class Broker:
         producer_ids = ProducerIds(storage.store, config.node_id)
         markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
+        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         services = Services(
             config=config,
             clock=clock,
@@ -197,6 +202,9 @@ class Broker:
             controller=storage.controller,
             configs=storage.configs,
             group_coordinator=groups,
+            share_coordinator=shares,
+            share_persister=persister,
+            share_partitions=share_partitions,
             transaction_coordinator=transactions,
             transaction_markers=markers,
             transaction_verifier=verifier,
@@ -214,6 +222,8 @@ class Broker:
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(shares.run)
+                await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
                 await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
@@ -235,11 +245,34 @@ class Broker:
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    shares.close()
                     transactions.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+    def _shares(
+        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
+    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
+        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        coordinator = ShareCoordinator(
+            config=self.config,
+            clock=self._clock,
+            replica_manager=replicas,
+            metadata=storage.metadata,
+            disk=self._disk,
+        )
+        persister = SharePersister(coordinator, storage.controller, storage.metadata, channels)
+        partitions = SharePartitions(
+            persister=persister,
+            metadata=storage.metadata,
+            replica_manager=replicas,
+            purgatory=purgatory,
+            disk=self._disk,
+            clock=self._clock,
+        )
+        return coordinator, persister, partitions
 
     def _transactions(
         self,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_partitions import SharePartitions
+    from pykbroker.server.share_persister import SharePersister
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -41,6 +44,9 @@ class Services:
     controller: ControllerRuntime
     configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
+    share_coordinator: ShareCoordinator
+    share_persister: SharePersister
+    share_partitions: SharePartitions
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers
     transaction_verifier: TransactionVerifier
