@@ -19,8 +19,8 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that can be installed
-	$(BIN)/python -m pytest tests/compat $(ARGS)
+compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
+	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -51,7 +51,9 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix crash crash-damage fuzz-codec
+PROOFS := matrix clients crash crash-damage fuzz-codec
+proof-clients:
+	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py -k "restarts or stands or last" | tail -n 1
 proof-crash:
