@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
+from pykbroker.controller import states
 from pykbroker.coordinator.group import classic_state
 from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
@@ -107,6 +108,17 @@ MACHINES = (
         "transaction is prepared its markers are written, and other requests about it are answered with\n"
         "CONCURRENT_TRANSACTIONS.",
         transaction_state.TRANSITIONS,
+    ),
+    Machine(
+        "A partition, as the controller sees it",
+        "Online is a partition whose leader is live. A change in another way than these ends the controller's time;\n"
+        "the next one begins with what the store holds.",
+        states.PARTITION_TRANSITIONS,
+    ),
+    Machine(
+        "A replica, as the controller sees it",
+        "Online is a replica whose broker is live and whose data directory works.",
+        states.REPLICA_TRANSITIONS,
     ),
 )
 

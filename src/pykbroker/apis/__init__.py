@@ -6,9 +6,12 @@ A family never imports another; what two of them need stands in `server`. What i
 from collections.abc import Mapping
 
 from pykbroker.apis import (
+    acls,
     api_versions,
     cluster,
     configs,
+    consumer_groups,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -20,15 +23,22 @@ from pykbroker.apis import (
     producers,
     reassignments,
     records,
+    sasl,
+    scram_users,
+    share_fetch,
+    share_state,
     topics,
     transactions,
 )
 from pykbroker.server.request import Handler
 
 _FAMILIES = (
+    acls,
     api_versions,
     cluster,
     configs,
+    consumer_groups,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -40,6 +50,10 @@ _FAMILIES = (
     producers,
     reassignments,
     records,
+    share_fetch,
+    share_state,
+    sasl,
+    scram_users,
     topics,
     transactions,
 )
@@ -51,3 +65,13 @@ HANDLERS: Mapping[int, Handler] = {
     if isinstance(handler, Handler)
 }
 """Every API that is served, by its key."""
+
+CLUSTER_ALONE: frozenset[int] = frozenset(
+    handler.request.key for handler in vars(inter_broker).values() if isinstance(handler, Handler)
+)
+"""Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
+
+
+def served(*, clustered: bool) -> Mapping[int, Handler]:
+    """The table of a broker that has others beside it, or has none."""
+    return {key: handler for key, handler in HANDLERS.items() if clustered or key not in CLUSTER_ALONE}
