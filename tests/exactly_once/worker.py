@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 
 INPUT, OUTPUT, GROUP = "in", "out", "movers"
 BATCH = 250
@@ -67,7 +68,7 @@ def confluent_kafka(bootstrap: str, name: str) -> None:
             for one in messages:
                 producer.produce(OUTPUT, transformed(one.value() or b""), partition=one.partition())
             positions, metadata = consumer.position(consumer.assignment()), consumer.consumer_group_metadata()
-            again(lambda p=positions, m=metadata: producer.send_offsets_to_transaction(p, m, TIMEOUT_S))  # type: ignore[misc]
+            again(partial(producer.send_offsets_to_transaction, positions, metadata, TIMEOUT_S))
             again(lambda: producer.commit_transaction(TIMEOUT_S))
         except ck.KafkaException as error:
             if not error.args[0].txn_requires_abort():
