@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pykbroker.coordinator.group import share_records as records
 from pykbroker.coordinator.group.assignment import Assignment, TopicIdPartition, topic_ids
-from pykbroker.coordinator.group.config import Surroundings
+from pykbroker.coordinator.group.config import GroupConfig, Surroundings
 from pykbroker.coordinator.group.group import GroupKind
 from pykbroker.coordinator.group.modern_group import FIRST_EPOCH, ModernGroup
 from pykbroker.coordinator.group.records import read_key, read_value, tombstone
@@ -56,12 +56,13 @@ TRANSITIONS: tuple[tuple[ShareGroupState, str, ShareGroupState], ...] = (
 class ShareGroup(ModernGroup[ShareMember]):
     """One share group."""
 
-    __slots__ = ("begun_ms", "topics")
+    __slots__ = ("begun_ms", "config", "topics")
 
     kind = GroupKind.SHARE
 
-    def __init__(self, group_id: str, surroundings: Surroundings) -> None:
+    def __init__(self, group_id: str, config: GroupConfig, surroundings: Surroundings) -> None:
         super().__init__(group_id, surroundings)
+        self.config = config
         self.topics = ShareTopics()
         self.begun_ms: dict[UUID, int] = {}
         """When a topic's states were last asked to begin; volatile."""
@@ -172,21 +173,21 @@ class ShareGroup(ModernGroup[ShareMember]):
     @property
     def session_timeout_ms(self) -> int:
         """`share.session.timeout.ms`."""
-        return self._config("share.session.timeout.ms")
+        return self._setting("share.session.timeout.ms", self.config.group_share_session_timeout_ms)
 
     @property
     def heartbeat_interval_ms(self) -> int:
         """`share.heartbeat.interval.ms`."""
-        return self._config("share.heartbeat.interval.ms")
+        return self._setting("share.heartbeat.interval.ms", self.config.group_share_heartbeat_interval_ms)
 
     @property
     def assignment_interval_ms(self) -> int:
         """`share.assignment.interval.ms`."""
-        return self._config("share.assignment.interval.ms")
+        return self._setting("share.assignment.interval.ms", self.config.group_share_assignment_interval_ms)
 
-    def _config(self, name: str) -> int:
-        value: int = self.surroundings.group_config(self.group_id)[name]
-        return value
+    def _setting(self, name: str, default: int) -> int:
+        value = self.surroundings.group_config(self.group_id).get(name)
+        return default if value is None else int(value)
 
 
 # What records say

@@ -166,7 +166,7 @@ class ShareGroups:
         if group is None:
             if not joins:
                 raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND, f"Share group {group_id} not found.")
-            return ShareGroup(group_id, self._surroundings)
+            return ShareGroup(group_id, self._config, self._surroundings)
         if not isinstance(group, ShareGroup):
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} is not a share group.")
         return group
@@ -321,7 +321,7 @@ class ShareGroups:
         if group is None:
             if record.value is None:
                 return
-            group = self._groups.keep(ShareGroup(group_id, self._surroundings))
+            group = self._groups.keep(ShareGroup(group_id, self._config, self._surroundings))
         if record.value is None and kind == GROUP_RECORD:
             del self._groups[group_id]
             return
