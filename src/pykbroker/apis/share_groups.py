@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pykbroker.cluster.features import SHARE_VERSION
-from pykbroker.coordinator.group.share_groups import NOT_HOSTED, Caller
+from pykbroker.coordinator.group.share_groups import Caller
 from pykbroker.coordinator.share.state import ShareKey
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
@@ -56,9 +56,7 @@ async def share_group_describe(
             _check_served(context)
             if not group_id:
                 raise KafkaError(ErrorCode.INVALID_GROUP_ID)
-            group = await context.services.group_coordinator.ask(
-                group_id, lambda shard, now, group_id=group_id: shard.share_describe(group_id)
-            )
+            group = await context.services.share_groups.describe(group_id)
             if request.include_authorized_operations:
                 group.authorized_operations = GROUP_OPERATIONS
         except KafkaError as error:
@@ -95,7 +93,8 @@ async def _offsets(asked: DescribeShareGroupOffsetsRequest.Group, context: Reque
         wanted.pop("", None)
     else:
         wanted = {topic.topic_name: list(topic.partitions) for topic in asked.topics}
-    found, missing = [], []
+    found: list[OffsetsGroup.Topic] = []
+    missing: list[OffsetsGroup.Topic] = []
     for name, partitions in wanted.items():
         topic = metadata.topic(name)
         answer = OffsetsGroup.Topic(topic_name=name, topic_id=ZERO_UUID if topic is None else topic.topic_id)
@@ -108,9 +107,7 @@ async def _offsets(asked: DescribeShareGroupOffsetsRequest.Group, context: Reque
     return OffsetsGroup(group_id=asked.group_id, topics=[*found, *missing])
 
 
-async def _fill(
-    part: OffsetsGroup.Topic.Partition, key: ShareKey, topic: str, context: RequestContext
-) -> None:
+async def _fill(part: OffsetsGroup.Topic.Partition, key: ShareKey, topic: str, context: RequestContext) -> None:
     """The start, and how far it is from there to the partition's end."""
     state = await context.services.share_groups.summary(key)
     if not has_lag(state):

@@ -6,12 +6,14 @@ The coordinator decides which share-partitions' states have to begin or go; here
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
 from uuid import UUID
 
 import trio
 
-from pykbroker.coordinator.group.share_groups import AlteredTopic, Begin, Caller, DeletedTopic
+from pykbroker.coordinator.group.share_groups import AlteredTopic, Begin, Caller, DeletedTopic, Described, ShareGroups
+from pykbroker.coordinator.result import Draft
 from pykbroker.coordinator.share.state import NO_COUNT, NO_OFFSET, ShareKey, ShareState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
@@ -28,6 +30,8 @@ from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.share_persister import SharePersister
 
 log = logging.getLogger(__name__)
+
+A = TypeVar("A")
 
 CONSUMER, LATEST = -1, -1
 LIST_OFFSETS = 9
@@ -68,7 +72,10 @@ class ShareGroupService:
     async def heartbeat(self, request: ShareGroupHeartbeatRequest, caller: Caller) -> ShareGroupHeartbeatResponse:
         """ShareGroupHeartbeat; what it asks to begin does so afterwards."""
         heartbeat = await self._groups.ask(
-            request.group_id, lambda shard, now: shard.share_heartbeat(request, caller, now)
+            request.group_id,
+            lambda shard, now: shard.of_share(
+                request.group_id, lambda share, draft: share.heartbeat(request, caller, now, draft)
+            ),
         )
         if heartbeat.begin is not None and self._nursery is not None:
             self._nursery.start_soon(self._begin, heartbeat.begin)
@@ -86,10 +93,10 @@ class ShareGroupService:
                     failed[topic_id, index] = error
         try:
             if not failed:
-                await self._groups.ask(group_id, lambda shard, now: shard.share_initialized(group_id, partitions))
+                await self._ask(group_id, lambda share, draft: share.initialized(group_id, partitions, draft))
             else:
                 log.warning("can't begin the states of share group %s: %s", group_id, next(iter(failed.values())))
-                await self._groups.ask(group_id, lambda shard, now: shard.share_uninitialized(group_id, partitions))
+                await self._ask(group_id, lambda share, draft: share.uninitialized(group_id, partitions, draft))
         except KafkaError as error:
             log.warning("can't write what became of the states of share group %s: %s", group_id, error)
         return failed
@@ -99,7 +106,10 @@ class ShareGroupService:
     ) -> list[AlteredTopic]:
         """AlterShareGroupOffsets: states begin anew at these offsets."""
         answers, begin = await self._groups.ask(
-            group_id, lambda shard, now: shard.share_alter_offsets(group_id, topics, now)
+            group_id,
+            lambda shard, now: shard.of_share(
+                group_id, lambda share, draft: share.alter_offsets(group_id, topics, now, draft)
+            ),
         )
         failed = await self._begin(begin) if begin.offsets else {}
         for topic in answers:
@@ -111,9 +121,7 @@ class ShareGroupService:
 
     async def delete_offsets(self, group_id: str, names: Collection[str]) -> list[DeletedTopic]:
         """DeleteShareGroupOffsets: the states of these topics go."""
-        refused, doomed = await self._groups.ask(
-            group_id, lambda shard, now: shard.share_delete_offsets(group_id, names)
-        )
+        refused, doomed = await self._ask(group_id, lambda share, draft: share.delete_offsets(group_id, names, draft))
         failed = await self._delete(group_id, doomed)
         answers: list[DeletedTopic] = []
         gone = []
@@ -126,13 +134,13 @@ class ShareGroupService:
                 answer.error_code, answer.error_message = error.code, error.message
             answers.append(answer)
         if gone:
-            await self._groups.ask(group_id, lambda shard, now: shard.share_offsets_deleted(group_id, gone))
+            await self._ask(group_id, lambda share, draft: share.offsets_deleted(group_id, gone, draft))
         return [*answers, *refused]
 
     async def delete_states(self, group_id: str) -> ErrorCode:
         """Before a group is deleted its states go; a group of another kind has none."""
         try:
-            doomed = await self._groups.ask(group_id, lambda shard, now: shard.share_doom(group_id))
+            doomed = await self._ask(group_id, lambda share, draft: share.doom(group_id, draft))
         except KafkaError as error:
             return error.code
         failed = await self._delete(group_id, doomed)
@@ -148,9 +156,16 @@ class ShareGroupService:
                     failed[topic_id, index] = error
         return failed
 
+    async def describe(self, group_id: str) -> Described:
+        """ShareGroupDescribe of one group."""
+        return await self._ask(group_id, lambda share, draft: share.describe(group_id))
+
+    async def _ask(self, group_id: str, rule: Callable[[ShareGroups, Draft], A]) -> A:
+        return await self._groups.ask(group_id, lambda shard, now: shard.of_share(group_id, rule))
+
     async def begun(self, group_id: str) -> dict[UUID, list[int]]:
         """The partitions whose states have begun."""
-        return await self._groups.ask(group_id, lambda shard, now: shard.share_begun(group_id))
+        return await self._ask(group_id, lambda share, draft: share.begun(group_id))
 
     async def summary(self, key: ShareKey) -> ShareState:
         """Where a group is in a partition; no start where it has none, or where that can't be known."""

@@ -1,7 +1,7 @@
 """Kafka's `simple` assignor for share groups: every partition is read, and members have about the same number of them.
 
-More members than partitions share partitions, as evenly as that goes. What a member had it keeps, unless it has too much
-or too many have the same.
+More members than partitions share partitions, as evenly as that goes. What a member had it keeps, unless that is
+too much, or too many have it.
 """
 
 from __future__ import annotations

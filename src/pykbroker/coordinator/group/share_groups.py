@@ -152,9 +152,7 @@ class ShareGroups:
         offsets = {topic_id: dict.fromkeys(sorted(state.partitions), -1) for topic_id, state in missing.items()}
         return Begin(group.group_id, epoch, offsets)
 
-    def _note_initializing(
-        self, group: ShareGroup, begin: Mapping[UUID, TopicState], now: Now, draft: Draft
-    ) -> None:
+    def _note_initializing(self, group: ShareGroup, begin: Mapping[UUID, TopicState], now: Now, draft: Draft) -> None:
         known = group.topics
         deleting = {topic_id: name for topic_id, name in known.deleting.items() if topic_id not in begin}
         group.begun_ms.update(dict.fromkeys(begin, now.wall_ms))
