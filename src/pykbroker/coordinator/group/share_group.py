@@ -59,6 +59,7 @@ class ShareGroup(ModernGroup[ShareMember]):
     __slots__ = ("begun_ms", "config", "topics")
 
     kind = GroupKind.SHARE
+    goes_when_idle = False
 
     def __init__(self, group_id: str, config: GroupConfig, surroundings: Surroundings) -> None:
         super().__init__(group_id, surroundings)
