@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps proofs docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps matrix proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -35,6 +35,9 @@ bench-storage: $(VENV)/dev.stamp  ## the log alone: plain writes, recovery, comp
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
 
+matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
+
 STEPS ?= 100000
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
 	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
@@ -48,9 +51,11 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := clients crash crash-damage fuzz-codec
+PROOFS := matrix clients crash crash-damage fuzz-codec
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
+proof-matrix:
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py -k "restarts or stands or last" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster import in_flight, share_partition
+from pykbroker.controller import states
 from pykbroker.coordinator.group import classic_state
 from pykbroker.coordinator.group import share_group as share_group_rules
 from pykbroker.coordinator.transaction import transaction_state
@@ -117,14 +118,25 @@ MACHINES = (
     ),
     Machine(
         "A record in flight in a share group",
-        "On the leader of its partition. What is stored in `__share_group_state` is Available, Acknowledged or Archived;\n"
-        "who holds a record, and until when, is known to the leader alone.",
+        "On the leader of its partition. `__share_group_state` has Available, Acknowledged and Archived ones; who holds\n"
+        "a record, and until when, is known to the leader alone.",
         in_flight.TRANSITIONS,
     ),
     Machine(
         "A share-partition on its leader",
         "A share group's view of one partition, from the first fetch on.",
         share_partition.LIFE,
+    ),
+    Machine(
+        "A partition, as the controller sees it",
+        "Online is a partition whose leader is live. A change in another way than these ends the controller's time;\n"
+        "the next one begins with what the store holds.",
+        states.PARTITION_TRANSITIONS,
+    ),
+    Machine(
+        "A replica, as the controller sees it",
+        "Online is a replica whose broker is live and whose data directory works.",
+        states.REPLICA_TRANSITIONS,
     ),
 )
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from pykbroker.apis import HANDLERS
+from pykbroker.apis import served
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
@@ -231,7 +231,11 @@ class Broker:
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
-                    await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
+                    await connections.start(
+                        server.serve,
+                        Dispatcher(services, served(clustered=storage.metadata.clustered)),
+                        storage.security,
+                    )
                     await _join(storage.controller, replicas, _image(config, server.ports()), channels)
                     ready = Ready(
                         _reachable(config),
@@ -348,6 +352,7 @@ class _Storage:
         self._ephemeral = ephemeral
         self.replicas: ReplicaManager | None = None
         self.metadata = MetadataCache(config)
+        self.metadata.clustered = bool(config.zookeeper_connect) or broker.database is not None
         self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
         self._clock = clock
 
