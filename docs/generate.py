@@ -118,8 +118,8 @@ MACHINES = (
     ),
     Machine(
         "A record in flight in a share group",
-        "On the leader of its partition. `__share_group_state` has Available, Acknowledged and Archived ones; who holds\n"
-        "a record, and until when, is known to the leader alone.",
+        "On the leader of its partition. `__share_group_state` has Available, Acknowledged and Archived ones; who\n"
+        "holds a record, and until when, is known to the leader alone.",
         in_flight.TRANSITIONS,
     ),
     Machine(
