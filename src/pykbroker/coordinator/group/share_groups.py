@@ -203,14 +203,13 @@ class ShareGroups:
 
     def forget_topics(self, draft: Draft) -> None:
         """Topics are gone: so are their states."""
-        image = self._surroundings.image()
         for group in self._groups.values():
             if isinstance(group, ShareGroup):
-                known = group.topics
+                known, there = group.topics, self._surroundings.image().topic_names
                 kept = ShareTopics(
-                    {topic_id: one for topic_id, one in known.initializing.items() if topic_id in image.topic_names},
-                    {topic_id: one for topic_id, one in known.initialized.items() if topic_id in image.topic_names},
-                    {topic_id: one for topic_id, one in known.deleting.items() if topic_id in image.topic_names},
+                    {topic_id: one for topic_id, one in known.initializing.items() if topic_id in there},
+                    {topic_id: one for topic_id, one in known.initialized.items() if topic_id in there},
+                    {topic_id: one for topic_id, one in known.deleting.items() if topic_id in there},
                 )
                 if kept != known:
                     group.write_topics(kept, draft)
