@@ -49,6 +49,7 @@ from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_groups import ShareGroupService
 from pykbroker.server.share_partitions import SharePartitions
 from pykbroker.server.share_persister import SharePersister
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
@@ -190,7 +191,7 @@ class Broker:
         producer_ids = ProducerIds(storage.store, config.node_id)
         markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
-        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         services = Services(
             config=config,
@@ -203,7 +204,7 @@ class Broker:
             configs=storage.configs,
             group_coordinator=groups,
             share_coordinator=shares,
-            share_persister=persister,
+            share_groups=share_groups,
             share_partitions=share_partitions,
             transaction_coordinator=transactions,
             transaction_markers=markers,
@@ -223,6 +224,7 @@ class Broker:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(shares.run)
+                await coordinators.start(share_groups.run)
                 await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
                 await coordinators.start(transactions.run)
@@ -257,9 +259,14 @@ class Broker:
             jobs.cancel_scope.cancel()
 
     def _shares(
-        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
-    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
-        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        purgatory: Purgatory,
+        channels: BrokerChannels,
+        groups: GroupCoordinator,
+    ) -> tuple[ShareCoordinator, ShareGroupService, SharePartitions]:
+        """The share groups' states, the groups, and the share-partitions over the partitions led here."""
         coordinator = ShareCoordinator(
             config=self.config,
             clock=self._clock,
@@ -276,7 +283,8 @@ class Broker:
             disk=self._disk,
             clock=self._clock,
         )
-        return coordinator, persister, partitions
+        share_groups = ShareGroupService(groups, persister, storage.metadata, replicas, channels)
+        return coordinator, share_groups, partitions
 
     def _transactions(
         self,
