@@ -103,6 +103,7 @@ class Broker:
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
+        self._metadata: MetadataCache | None = None
         self._lost: str | None = None
         self.directories: Sequence[str] = ()
 
@@ -119,6 +120,10 @@ class Broker:
         """Has `serve` end at once, with no part of a clean end: what kill -9 does to a process."""
         self._killed = True
         self._scope.cancel()
+
+    def known_brokers(self) -> set[int]:
+        """The live brokers that this one has heard of; none before it serves."""
+        return set() if self._metadata is None else set(self._metadata.image.brokers)
 
     async def run_retention(self) -> None:
         """Looks at retention now instead of at `log.retention.check.interval.ms`; what goes without delay is gone."""
@@ -165,6 +170,7 @@ class Broker:
         task_status: trio.TaskStatus[Ready],
     ) -> None:
         config, clock = self.config, self._clock
+        self._metadata = storage.metadata
         purgatory = Purgatory()
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
