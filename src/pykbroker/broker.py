@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """How long requests in hand may take when the broker stops."""
+JOIN_SECONDS = 10.0
+"""How long a broker waits for the controller's first word before it says that it is ready all the same."""
 
 
 E = TypeVar("E", bound=BaseException)
@@ -205,10 +207,11 @@ class Broker:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(fetchers.run)
-                await storage.controller.start(replicas, _image(config, server.ports()))
+                await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
                     await connections.start(server.serve, Dispatcher(services, HANDLERS))
+                    await _join(storage.controller, replicas, _image(config, server.ports()), channels)
                     ready = Ready(
                         _reachable(config),
                         server.port,
@@ -219,6 +222,7 @@ class Broker:
                     task_status.started(ready)
                     on_ready(ready)
                     await self._stop.wait()
+                    await storage.controller.leave()
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
@@ -226,6 +230,22 @@ class Broker:
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+
+async def _join(
+    controller: ControllerRuntime, replicas: ReplicaManager, broker: BrokerImage, channels: BrokerChannels
+) -> None:
+    """Registers, and waits until the controller has said what there is to lead; the listeners are open by now.
+
+    Raises StartupError where another broker is in the way.
+    """
+    replicas.isr_changes.store = controller.isr_store
+    try:
+        await controller.start(replicas, broker, channels)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+    if not await controller.wait_until_joined(JOIN_SECONDS):
+        log.warning("no controller has told this broker about the cluster yet")
 
 
 class _Storage:
@@ -244,6 +264,7 @@ class _Storage:
         self._clock = clock
 
     async def __aenter__(self) -> _Storage:
+        store: MetadataStore | None = None
         try:
             self.logs.lock()
             known = self.logs.identity()
@@ -252,29 +273,60 @@ class _Storage:
                     f"the data directory {self.directories[0]} belongs to node {known.broker_id}, "
                     f"not {self._config.node_id}: start with --node-id {known.broker_id}"
                 )
-            if self._database is None:
-                path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
-                self._database = await self._disk.run(Database, path)
-            self.store: MetadataStore = EmbeddedStore(self._database, self._disk)
-            self.configs = DynamicConfigManager(self._config, EntityConfigs(self.store, self._clock), self.metadata)
+            self.store = store = await self._open_store()
+            self.configs = DynamicConfigManager(self._config, EntityConfigs(store, self._clock), self.metadata)
             await self.configs.load()
             self.authorizer = authorizer_for(self._config, self.store)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
-            cluster_id = await self.controller.load(None if known is None else known.cluster_id)
+            cluster_id = await self._load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
             await self._disk.run(self.logs.open, self.metadata.log_config)
             self._leave_offline()
         except (DataDirectoryError, StoreError, ConfigError) as error:
-            self.logs.unlock()
+            await self._give_up(store)
             raise StartupError(str(error)) from error
         except BaseException:
-            self.logs.unlock()
+            await self._give_up(store)
             raise
         found = {one.topic_partition: one.topic_id for one in self.logs}
         for stray in self.controller.strays(found):
             log.warning("%s belongs to no topic: its directory is set aside", stray)
             self.logs.set_aside(stray)
         return self
+
+    async def _give_up(self, store: MetadataStore | None) -> None:
+        with trio.CancelScope(shield=True):
+            if store is not None:
+                await store.close()
+            self.logs.unlock()
+
+    async def _open_store(self) -> MetadataStore:
+        """ZooKeeper where one is named, else a file in the data directory (or what the caller's brokers share)."""
+        config = self._config
+        if config.zookeeper_connect:
+            from pykbroker.metadata.zookeeper import ZooKeeperStore
+
+            session_ms = config.zookeeper_session_timeout_ms
+            return await ZooKeeperStore.connect(
+                config.zookeeper_connect,
+                session_timeout=session_ms / 1000,
+                connection_timeout=(config.zookeeper_connection_timeout_ms or session_ms) / 1000,
+                max_in_flight=config.zookeeper_max_in_flight_requests,
+            )
+        if self._database is None:
+            path = None if self._ephemeral else Path(self.directories[0], FILE_NAME)
+            self._database = await self._disk.run(Database, path)
+        return EmbeddedStore(self._database, self._disk)
+
+    async def _load(self, known: str | None) -> str:
+        """Reads the store. Data of another cluster, as after a wrong address, is not served."""
+        cluster_id = await self.controller.load(None if self._config.zookeeper_connect else known)
+        if known not in (None, cluster_id):
+            raise StartupError(
+                f"the data directory {self.directories[0]} belongs to cluster {known}, and the metadata store is "
+                f"that of cluster {cluster_id}: give the right zookeeper.connect or another data directory"
+            )
+        return cluster_id
 
     def _leave_offline(self) -> None:
         """A directory that can't be loaded is left out; without any other the broker doesn't start."""

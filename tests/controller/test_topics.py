@@ -10,8 +10,6 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.controller.topics import (
     Draw,
     NewTopic,
-    elect,
-    first_state,
     internal_topic,
     invalid_name,
     plan_creation,
@@ -153,14 +151,3 @@ def test_internal_topics_make_do_with_the_brokers_there_are() -> None:
         plan_creation(ONE, CONFIG, internal_topic(name, CONFIG, 1), DRAW, 1)
     with pytest.raises(ValueError, match="other"):
         internal_topic("other", CONFIG, 1)
-
-
-def test_the_first_live_replica_leads() -> None:
-    assert first_state((1, 2), (2,), 3) == PartitionState(2, 0, (2,), (1, 2), 0, 3)
-    assert first_state((1, 2), (), 3) == PartitionState(-1, 0, (1, 2), (1, 2), 0, 3)
-
-
-def test_an_election_takes_a_live_member_of_the_isr() -> None:
-    state = PartitionState(1, 4, (1, 3), (1, 2, 3), 8, 2)
-    assert elect(state, (2, 3), 5) == PartitionState(3, 5, (3,), (1, 2, 3), 8, 5)
-    assert elect(state, (2,), 5) is None

@@ -63,6 +63,9 @@ class Notes:
             self.removed.append(tp)
         return {tp: self.failing.get(f"delete {tp}", ErrorCode.NONE) for tp in tps}
 
+    def find(self, tp: TopicPartition) -> None:
+        return None
+
 
 class Clock:
     def now_ms(self) -> int:

@@ -34,6 +34,7 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
     right away; Kafka would answer LEADER_NOT_AVAILABLE first. By id from version 12 on (KIP-516). 0-10 ask for
     authorized operations (KIP-430).
     """
+    await context.services.controller.wait_until_joined()
     cache = context.services.metadata
     refused = await _create_missing(request, context)
     view = _view(context)

@@ -7,14 +7,13 @@ start of a placement are handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.image import (
     GROUP_METADATA_TOPIC,
-    NO_LEADER,
     SHARE_GROUP_STATE_TOPIC,
     TRANSACTION_STATE_TOPIC,
     ClusterImage,
@@ -25,6 +24,7 @@ from pykbroker.cluster.placement import place, start_of
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.topic import validate_overrides
+from pykbroker.controller.leader_election import first_state
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
 DEFAULT = -1
@@ -92,39 +92,6 @@ def checked_overrides(config: BrokerConfig, overrides: Mapping[str, str | None])
         stands_alone = error.allowed.startswith(("Null value", "Unknown topic config", "conflict"))
         message = error.allowed if stands_alone else error.kafka_message
         raise KafkaError(ErrorCode.INVALID_CONFIG, message) from None
-
-
-def first_state(replicas: tuple[int, ...], live: Collection[int], controller_epoch: int) -> PartitionState:
-    """A new partition's state: the first live replica leads, all live ones are in sync."""
-    isr = tuple(node for node in replicas if node in live)
-    return PartitionState(
-        leader=isr[0] if isr else NO_LEADER,
-        leader_epoch=0,
-        isr=isr or replicas,
-        replicas=replicas,
-        partition_epoch=0,
-        controller_epoch=controller_epoch,
-    )
-
-
-def elect(state: PartitionState, live: Collection[int], controller_epoch: int) -> PartitionState | None:
-    """A leaderless partition's next state: the first assigned replica that is live and in sync leads; None without one.
-
-    The answer has the next leader epoch; its partition epoch is the old one, to be compared when it is written.
-    """
-    leader = next((node for node in state.replicas if node in live and node in state.isr), None)
-    if leader is None:
-        return None
-    return PartitionState(
-        leader=leader,
-        leader_epoch=state.leader_epoch + 1,
-        isr=tuple(node for node in state.isr if node in live),
-        replicas=state.replicas,
-        partition_epoch=state.partition_epoch,
-        controller_epoch=controller_epoch,
-        adding=state.adding,
-        removing=state.removing,
-    )
 
 
 def _check_new_name(image: ClusterImage, name: str) -> None:

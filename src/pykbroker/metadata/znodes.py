@@ -6,12 +6,13 @@ Readers bear unknown and missing optional keys, as releases differ. It never rea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.features import FinalizedFeatures
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage, parse_uuid, uuid_text
+from pykbroker.protocol.topic_partition import TopicPartition
 
 BROKER_IDS = "/brokers/ids"
 TOPICS = "/brokers/topics"
@@ -24,6 +25,10 @@ CLUSTER_ID = "/cluster/id"
 CONTROLLER = "/controller"
 CONTROLLER_EPOCH = "/controller_epoch"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
+ISR_CHANGES = "/isr_change_notification"
+LOG_DIR_EVENTS = "/log_dir_event_notification"
+REASSIGN = "/admin/reassign_partitions"
+PREFERRED_ELECTION = "/admin/preferred_replica_election"
 
 PERSISTENT = (
     "/consumers",
@@ -32,9 +37,9 @@ PERSISTENT = (
     CONFIG_CHANGES,
     DELETE_TOPICS,
     "/brokers/seqid",
-    "/isr_change_notification",
+    ISR_CHANGES,
     PRODUCER_ID_BLOCK,
-    "/log_dir_event_notification",
+    LOG_DIR_EVENTS,
     TOPIC_CONFIGS,
     "/config/clients",
     "/config/users",
@@ -176,18 +181,24 @@ def encode_state(state: PartitionState) -> bytes:
     )
 
 
-def decode_state(data: bytes, version: int, node: TopicNode, partition: int) -> PartitionState:
-    """A partition's state from its own node and its topic's."""
+def decode_state(
+    data: bytes,
+    version: int,
+    replicas: tuple[int, ...],
+    adding: tuple[int, ...] = (),
+    removing: tuple[int, ...] = (),
+) -> PartitionState:
+    """A partition's state from its own node; who is assigned stands in its topic's."""
     body = _load(data)
     return PartitionState(
         leader=body["leader"],
         leader_epoch=body["leader_epoch"],
         isr=tuple(body["isr"]),
-        replicas=node.replicas[partition],
+        replicas=replicas,
         partition_epoch=version,
         controller_epoch=body["controller_epoch"],
-        adding=node.adding.get(partition, ()),
-        removing=node.removing.get(partition, ()),
+        adding=adding,
+        removing=removing,
     )
 
 
@@ -248,8 +259,8 @@ def decode_cluster_id(data: bytes) -> str:
 
 
 def encode_controller(broker: int, now_ms: int) -> bytes:
-    """Who is controller."""
-    return _dump({"version": 1, "brokerid": broker, "timestamp": str(now_ms)})
+    """Who is controller, version 2 of Kafka 3.4 and later; no controller of a quorum has ever been."""
+    return _dump({"version": 2, "brokerid": broker, "timestamp": str(now_ms), "kraftControllerEpoch": -1})
 
 
 def decode_controller(data: bytes) -> int:
@@ -278,3 +289,45 @@ def decode_features(data: bytes, epoch: int) -> FinalizedFeatures:
     features = _load(data).get("features", {})
     levels = {name: int(one["max_version_level"]) for name, one in features.items()}
     return FinalizedFeatures({name: level for name, level in levels.items() if level}, epoch)
+
+
+def encode_partitions(tps: Iterable[TopicPartition]) -> bytes:
+    """A list of partitions: of changed ISRs, and of the preferred leaders that a tool asks for."""
+    partitions = [{"topic": tp.topic, "partition": tp.partition} for tp in tps]
+    return _dump({"version": 1, "partitions": partitions})
+
+
+def decode_partitions(data: bytes) -> list[TopicPartition]:
+    """A list of partitions."""
+    return [TopicPartition(one["topic"], int(one["partition"])) for one in _load(data).get("partitions", ())]
+
+
+def decode_log_dir_event(data: bytes) -> int:
+    """The broker that has lost a data directory."""
+    return int(_load(data)["broker"])
+
+
+def encode_log_dir_event(broker: int) -> bytes:
+    """A broker has lost a data directory."""
+    return _dump({"version": 1, "broker": broker, "event": 1})
+
+
+def decode_reassignments(data: bytes) -> dict[TopicPartition, tuple[int, ...]]:
+    """The replicas that a tool of before 2.4 asks for."""
+    return {
+        TopicPartition(one["topic"], int(one["partition"])): tuple(one["replicas"])
+        for one in _load(data).get("partitions", ())
+    }
+
+
+def encode_reassignments(wanted: Mapping[TopicPartition, tuple[int, ...]]) -> bytes:
+    """Those that aren't done yet."""
+    partitions = [
+        {"topic": tp.topic, "partition": tp.partition, "replicas": list(replicas)} for tp, replicas in wanted.items()
+    ]
+    return _dump({"version": 1, "partitions": partitions})
+
+
+def decode_broker_time(data: bytes) -> int:
+    """When a broker registered, in milliseconds of its own clock; 0 where it doesn't say."""
+    return int(_load(data).get("timestamp", 0))

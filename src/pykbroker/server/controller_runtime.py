@@ -1,14 +1,14 @@
-"""The controller at work: writes what its rules decide to the metadata store, has the broker act on it, then publishes.
+"""What this broker makes of the cluster's metadata: reads it at start, joins in, changes it for clients.
 
-One change at a time. A topic can be asked about only once its leaders serve, and is gone from memory, disk and store
-when its deletion is answered. It decides nothing about topics; `controller.topics` does.
+Topics are the controller's to change, and are refused with NOT_CONTROLLER while another broker is it; those that a
+client's Metadata asks for any broker may store. What is allowed is decided in `controller`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -25,18 +25,36 @@ from pykbroker.cluster.image import (
     uuid_text,
 )
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.controller.topics import Draw, NewTopic, elect, first_state, internal_topic, plan_creation, plan_growth
+from pykbroker.controller.balance import unbalanced
+from pykbroker.controller.topics import Draw, NewTopic, internal_topic, plan_creation, plan_growth
 from pykbroker.metadata import znodes
-from pykbroker.metadata.store import Check, Create, Delete, MetadataStore, Node, Operation, Set, StoreError
+from pykbroker.metadata.store import (
+    Create,
+    MetadataStore,
+    NodeExists,
+    Set,
+    StoreError,
+)
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.broker_channel import BrokerChannels
+from pykbroker.server.broker_lifecycle import BrokerLifecycle, read_brokers
 from pykbroker.server.clock import Clock
+from pykbroker.server.control_requests import ControlRequests, DeletionCallback
+from pykbroker.server.controller_office import CONTROLLER, ControllerOffice, Office
+from pykbroker.server.controller_partitions import PREFERRED
+from pykbroker.server.controller_reassignments import Wanted
+from pykbroker.server.controller_reign import Fenced
+from pykbroker.server.isr_store import IsrStore
 from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import LeaderState, ReplicaManager
+from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 
-DeletionCallback = Callable[[Sequence[TopicPartition]], Awaitable[None]]
+FIRST_BALANCE_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
+LEADER_SECONDS = 5.0
+"""How long a topic that another broker's controller has to make is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +67,7 @@ class GrowthRequest:
 
 
 class ControllerRuntime:
-    """The cluster's controller, as far as this broker is it."""
+    """The cluster's metadata, as this broker reads and changes it."""
 
     def __init__(
         self,
@@ -63,147 +81,177 @@ class ControllerRuntime:
         self._config = config
         self._store = store
         self._metadata = metadata
-        self._clock = clock
         self._random_bytes = random_bytes
         self._replicas: ReplicaManager | None = None
-        self._change = trio.Lock()
-        self._epoch = 0
-        self._epoch_version: int | None = None
-        self._doomed: dict[str, list[TopicPartition]] = {}
+        self._broker: BrokerImage | None = None
+        self._channels: BrokerChannels | None = None
+        self._assigned: dict[str, znodes.TopicNode] = {}
+        self._doomed: set[str] = set()
         self._on_deletion: list[DeletionCallback] = []
+        self._session_news = trio.Event()
+        self._joined = trio.Event()
+        self.isr_store = IsrStore(store)
+        self.lifecycle = BrokerLifecycle(config, store, metadata, clock)
+        self.office = ControllerOffice(config, store, metadata, clock, random_bytes)
+        self.control: ControlRequests | None = None
+        """Takes the controller's requests, once started."""
 
     # ---- start -----------------------------------------------------------------------------------------------------
 
     async def load(self, known_cluster_id: str | None = None) -> str:
-        """Reads the store into the metadata cache, before logs are opened and anything is served; says the cluster id.
+        """Reads what a broker has to know before it opens its logs: ids, assignments, configs; says the cluster id.
 
         A new store gets `known_cluster_id` (of data that is there already) or a random id. Raises StoreError.
         """
-        tree = await self._store.subtree("/")
-        paths = _with_parents((*znodes.PERSISTENT, *_partition_paths(tree)))
-        operations: list[Operation] = [Create(path) for path in paths if path not in tree]
-        if znodes.CLUSTER_ID in tree:
-            cluster_id = znodes.decode_cluster_id(tree[znodes.CLUSTER_ID].data)
-        else:
-            cluster_id = known_cluster_id or uuid_text(uuid_from(self._random_bytes(16)))
-            operations.append(Create(znodes.CLUSTER_ID, znodes.encode_cluster_id(cluster_id)))
-        if znodes.CONTROLLER_EPOCH not in tree:
-            operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
-        if znodes.FEATURES in tree:
-            features = znodes.decode_features(tree[znodes.FEATURES].data, tree[znodes.FEATURES].stat.version)
-        else:
-            features = FinalizedFeatures(first_levels(), 0)
-            operations.append(Create(znodes.FEATURES, znodes.encode_features(features.levels)))
-        if operations:
-            await self._store.multi(operations)
-        topics = self._read_topics(tree)
-        self._metadata.publish(ClusterImage(cluster_id, features=features).with_topics(*topics))
+        await self._make_paths(known_cluster_id or uuid_text(uuid_from(self._random_bytes(16))))
+        cluster_id = znodes.decode_cluster_id((await self._store.get(znodes.CLUSTER_ID)).data)
+        features = await self._store.get(znodes.FEATURES)
+        names = await self._store.children(znodes.TOPICS)
+        nodes = await self._store.find_many([znodes.topic_path(name) for name in names])
+        configs = await self._store.find_many([znodes.config_path(name) for name in names])
+        self._doomed = set(await self._store.children(znodes.DELETE_TOPICS))
+        for name in names:
+            config = configs.get(znodes.config_path(name))
+            self._assigned[name] = znodes.decode_topic(nodes[znodes.topic_path(name)].data)
+            self._metadata.set_overrides(name, {} if config is None else znodes.decode_config(config.data))
+        levels = znodes.decode_features(features.data, features.stat.version)
+        self._metadata.publish(ClusterImage(cluster_id, features=levels))
         return cluster_id
 
-    def _read_topics(self, tree: Mapping[str, Node]) -> list[TopicImage]:
-        prefix, marks = f"{znodes.TOPICS}/", f"{znodes.DELETE_TOPICS}/"
-        doomed = {path[len(marks) :] for path in tree if path.startswith(marks)}
-        topics = []
-        for path, node in tree.items():
-            name = path[len(prefix) :]
-            if not path.startswith(prefix) or "/" in name:
-                continue
-            topic_node = znodes.decode_topic(node.data)
-            if name in doomed or topic_node.topic_id is None:
-                self._doomed[name] = [TopicPartition(name, index) for index in topic_node.replicas]
-                continue
-            states = {}
-            for index, replicas in sorted(topic_node.replicas.items()):
-                state = tree.get(znodes.state_path(name, index))
-                if state is None:
-                    states[index] = replace(first_state(replicas, (), self._epoch), partition_epoch=-1)
-                else:
-                    states[index] = znodes.decode_state(state.data, state.stat.version, topic_node, index)
-            config = tree.get(znodes.config_path(name))
-            overrides = znodes.decode_config(config.data) if config is not None else {}
-            self._metadata.set_overrides(name, overrides)
-            topics.append(TopicImage(name, topic_node.topic_id, states, overrides))
-        return topics
+    async def _make_paths(self, cluster_id: str) -> None:
+        """Makes what Kafka has in an empty store; other brokers may be at it, too."""
+        wanted = dict.fromkeys(_with_parents(znodes.PERSISTENT), b"")
+        wanted[znodes.CLUSTER_ID] = znodes.encode_cluster_id(cluster_id)
+        wanted[znodes.CONTROLLER_EPOCH] = b"0"
+        wanted[znodes.FEATURES] = znodes.encode_features(first_levels())
+        there = await self._store.find_many(list(wanted))
+        missing = [Create(path, data) for path, data in wanted.items() if path not in there]
+        try:
+            if missing:
+                await self._store.multi(missing)
+        except NodeExists:
+            for one in missing:
+                try:
+                    await self._store.create(one.path, one.data)
+                except NodeExists:
+                    pass
 
     def strays(self, found: Mapping[TopicPartition, UUID | None]) -> list[TopicPartition]:
-        """Which of the logs found on disk belong to no topic in the store: they must not be served.
+        """Which of the logs found on disk this broker must not serve: of no topic in the store, or not assigned to it.
 
         A log without an id is taken for its topic's, as those of releases before 2.8 have none.
         """
-        doomed = {tp for tps in self._doomed.values() for tp in tps}
         strays = []
         for tp, topic_id in found.items():
-            if tp in doomed:
+            if tp.topic in self._doomed:
                 continue
-            known = self._metadata.topic_id(tp.topic)
-            if self._metadata.partition(tp) is None or topic_id not in (None, known):
+            topic, known = self._assigned.get(tp.topic), self._metadata.partition(tp)
+            if topic is not None:
+                known_id, replicas = topic.topic_id, topic.replicas.get(tp.partition, ())
+            else:
+                known_id, replicas = self._metadata.topic_id(tp.topic), () if known is None else known.replicas
+            if self._config.node_id not in replicas or topic_id not in (None, known_id):
                 strays.append(tp)
         return strays
 
-    async def start(self, replica_manager: ReplicaManager, broker: BrokerImage) -> None:
-        """Registers this broker, becomes controller, finishes what a crash left half done, and leads its partitions.
+    async def start(
+        self, replica_manager: ReplicaManager, broker: BrokerImage, channels: BrokerChannels | None = None
+    ) -> None:
+        """Registers this broker and runs for controller; one that is becomes leader of what it should before this ends.
 
-        To be called once the sockets are bound, so that their ports are known, and before they are served.
+        To be called once the sockets are bound, so that their ports are known. Raises StoreError, RegistrationRefused.
         """
-        self._replicas = replica_manager
-        path = znodes.broker_path(broker.id)
-        await self._store.create(path, znodes.encode_broker(broker, self._clock.now_ms()), ephemeral=True)
-        live = []
-        for name in await self._store.children(znodes.BROKER_IDS):
-            node = await self._store.get(znodes.broker_path(int(name)))
-            live.append(znodes.decode_broker(int(name), node.data, node.stat.czxid))
-        controller_id = await self._become_controller(broker.id)
-        image = replace(self._metadata.image.with_brokers(*live), controller_id=controller_id)
-        image = await self._bring_online(image)
-        await self._lead(image.topics.values())
-        self._metadata.publish(image)
-        # After the coordinators were elected: they forget the offsets of what is deleted.
-        await self._finish_deletions()
-
-    async def _become_controller(self, broker_id: int) -> int:
-        found = await self._store.find(znodes.CONTROLLER)
-        if found is not None:
-            return znodes.decode_controller(found.data)
-        epoch = await self._store.get(znodes.CONTROLLER_EPOCH)
-        self._epoch = int(epoch.data) + 1
-        await self._store.multi(
-            [
-                Create(znodes.CONTROLLER, znodes.encode_controller(broker_id, self._clock.now_ms()), ephemeral=True),
-                Set(znodes.CONTROLLER_EPOCH, str(self._epoch).encode(), epoch.stat.version),
-            ]
+        self._assigned.clear()
+        self._replicas, self._broker, self._channels = replica_manager, broker, channels
+        self.control = ControlRequests(
+            self._config.node_id, self._store, self._metadata, replica_manager, self._on_deletion, self._joined
         )
-        self._epoch_version = epoch.stat.version + 1
-        return broker_id
+        self.office.attach(self.control, channels)
+        await self.lifecycle.register(broker)
+        self._store.on_session(self._session_lost, self._session_renewed)
+        async with self.office.change:
+            await self.office.elect()
+        if self.office.current is None:
+            controller = await self._store.find(znodes.CONTROLLER)
+            controller_id = -1 if controller is None else znodes.decode_controller(controller.data)
+            image = self._metadata.image.with_brokers(*await read_brokers(self._store))
+            self._metadata.publish(replace(image, controller_id=controller_id))
 
-    async def _bring_online(self, image: ClusterImage) -> ClusterImage:
-        """Elects leaders for the partitions that have none alive, and writes them."""
-        operations: list[Operation] = []
-        changed = []
-        for topic in image.topics.values():
-            elected: dict[int, PartitionState] = {}
-            for index, state in topic.partitions.items():
-                if state.partition_epoch < 0:
-                    elected[index] = first_state(state.replicas, image.brokers, self._epoch)
-                    path = znodes.state_path(topic.name, index)
-                    operations.append(Create(path, znodes.encode_state(elected[index])))
-                elif state.leader not in image.brokers:
-                    next_state = elect(state, image.brokers, self._epoch)
-                    if next_state is not None:
-                        path = znodes.state_path(topic.name, index)
-                        operations.append(Set(path, znodes.encode_state(next_state), state.partition_epoch))
-                        elected[index] = replace(next_state, partition_epoch=state.partition_epoch + 1)
-            if elected:
-                changed.append(replace(topic, partitions={**topic.partitions, **elected}))
-        if operations:
-            await self._write(operations)
-        return image.with_topics(*changed)
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follows what happens in the cluster until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.office.run, nursery)
+            nursery.start_soon(self._follow_features)
+            nursery.start_soon(self._follow_session)
+            nursery.start_soon(self._balance)
+            task_status.started()
 
-    async def _finish_deletions(self) -> None:
-        if self._doomed:
-            log.info("finishing the deletion of %s", ", ".join(sorted(self._doomed)))
-            doomed, self._doomed = self._doomed, {}
-            for name, tps in doomed.items():
-                await self._erase(name, tps)
+    async def wait_until_joined(self, timeout: float = LEADER_SECONDS) -> bool:
+        """Waits until the controller has told this broker about the cluster; False after `timeout` seconds."""
+        if not self._joined.is_set():
+            with trio.move_on_after(timeout):
+                await self._joined.wait()
+        return self._joined.is_set()
+
+    async def leave(self) -> None:
+        """Hands leaderships and controllership over before the broker stops, where there are others to take them."""
+        if len(self._metadata.image.brokers) < 2:
+            return
+        if self._channels is not None and self._config.controlled_shutdown_enable:
+            await self.lifecycle.leave(self._channels, self.shut_down_broker)
+        with trio.move_on_after(LEADER_SECONDS):
+            await self.office.step_down()
+
+    def _session_lost(self) -> None:
+        self.office.resign()
+
+    def _session_renewed(self) -> None:
+        self._session_news.set()
+
+    async def _follow_session(self) -> None:
+        """Registers again in every new session, with a new epoch, and runs for controller."""
+        while True:
+            await self._session_news.wait()
+            self._session_news = trio.Event()
+            try:
+                if self._broker is not None:
+                    await self.lifecycle.register(self._broker)
+            except StoreError as error:
+                log.error("can't register again: %s", error)
+                self._session_news.set()
+                await trio.sleep(1)
+            self.office.mark(CONTROLLER)
+
+    async def _follow_features(self) -> None:
+        news = trio.Event()
+        self._store.watch(znodes.FEATURES, lambda: news.set())
+        while True:
+            await news.wait()
+            news = trio.Event()
+            try:
+                node = await self._store.get(znodes.FEATURES)
+            except StoreError as error:
+                log.warning("can't read the feature levels now: %s", error)
+                continue
+            features = znodes.decode_features(node.data, node.stat.version)
+            if features.epoch > self._metadata.image.features.epoch:
+                self._metadata.publish(replace(self._metadata.image, features=features))
+
+    async def _balance(self) -> None:
+        """Gives preferred leaders their partitions back, by and by."""
+        config = self._config
+        seconds = FIRST_BALANCE_SECONDS
+        while config.auto_leader_rebalance_enable:
+            await trio.sleep(seconds)
+            seconds = config.leader_imbalance_check_interval_seconds
+            async with self.office.change:
+                office = self.office.current
+                if office is None:
+                    continue
+                tps = unbalanced(office.reign.context, config.leader_imbalance_per_broker_percentage)
+                if tps:
+                    log.info("giving %d partitions back to their preferred leaders", len(tps))
+                    await self.office.guard(office, office.partitions.elect(tps, PREFERRED))
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 
@@ -212,22 +260,30 @@ class ControllerRuntime:
         self._on_deletion.append(deleted)
 
     async def create_topics(
-        self, wanted: Sequence[NewTopic], *, validate_only: bool = False
+        self, wanted: Sequence[NewTopic], *, validate_only: bool = False, timeout: float = REQUEST_SECONDS
     ) -> list[TopicImage | KafkaError]:
-        """Creates topics and answers, for each, what it is or why it isn't; their leaders serve by then."""
+        """Creates topics and answers, for each, what it is or why it isn't; their leaders serve by then.
+
+        Leaders that haven't answered after `timeout` seconds are not waited for.
+        """
         answers: list[TopicImage | KafkaError] = []
-        async with self._change:
+        async with self.office.change:
             with trio.CancelScope(shield=True):
                 answers = await self._create_topics(wanted, validate_only)
+        await self._delivered(timeout)
         return answers
 
     async def _create_topics(self, wanted: Sequence[NewTopic], validate_only: bool) -> list[TopicImage | KafkaError]:
-        image = self._metadata.image
+        office = self.office.current
+        if office is None:
+            return [KafkaError(ErrorCode.NOT_CONTROLLER) for _ in wanted]
+        context = office.reign.context
+        image = context.image.with_brokers(*(one for one in context.image.brokers.values() if one.id in context.live))
         answers: list[TopicImage | KafkaError] = []
         planned: list[TopicImage] = []
         for new in wanted:
             try:
-                topic = plan_creation(image, self._config, new, self._draw(image), self._epoch)
+                topic = plan_creation(image, self._config, new, self._draw(image), context.epoch)
             except KafkaError as error:
                 answers.append(error)
                 continue
@@ -236,124 +292,90 @@ class ControllerRuntime:
             image = image.with_topics(topic)
         if validate_only or not planned:
             return answers
-        failed = await self._make(planned)
-        return [failed.get(one.name, one) if isinstance(one, TopicImage) else one for one in answers]
-
-    async def _make(self, topics: Sequence[TopicImage]) -> dict[str, KafkaError]:
-        """Stores topics, leads them, publishes them; what can't be led is taken back."""
-        operations: list[Operation] = []
-        for topic in topics:
-            if topic.config:
-                operations.append(Create(znodes.config_path(topic.name), znodes.encode_config(topic.config)))
-            operations.append(Create(znodes.topic_path(topic.name), znodes.encode_topic(topic)))
-            operations.append(Create(f"{znodes.topic_path(topic.name)}/partitions"))
-            for index, state in topic.partitions.items():
-                operations += _create_partition(topic.name, index, state)
         try:
-            await self._write(operations)
-        except (StoreError, KafkaError) as error:
-            refused = _refusal(error)
+            failed = await office.topics.make(planned)
+            await self.office.settle(office)
+        except (StoreError, Fenced) as error:
+            refused = self._refusal(error)
             log.error("can't store topics: %s", refused)
-            return {topic.name: refused for topic in topics}
-        for topic in topics:
-            self._metadata.set_overrides(topic.name, topic.config)
-        errors = await self._lead(topics, is_new=True)
-        failed: dict[str, KafkaError] = {}
-        for tp, code in errors.items():
-            failed[tp.topic] = KafkaError(code, f"The log of partition {tp.partition} could not be made.")
-        for topic in topics:
-            if topic.name in failed:
-                await self._erase(topic.name, _partitions(topic))
-        made = [topic for topic in topics if topic.name not in failed]
-        self._metadata.publish(self._metadata.image.with_topics(*made))
-        for topic in made:
-            log.info(
-                "created topic %s, %d partition(s), id %s", topic.name, len(topic.partitions), uuid_text(topic.topic_id)
-            )
-        return failed
+            return [refused if isinstance(one, TopicImage) else one for one in answers]
+        made = [failed.get(one.name, one) if isinstance(one, TopicImage) else one for one in answers]
+        return [self._metadata.topic(one.name) or one if isinstance(one, TopicImage) else one for one in made]
 
     async def create_partitions(
-        self, wanted: Sequence[GrowthRequest], *, validate_only: bool = False
+        self, wanted: Sequence[GrowthRequest], *, validate_only: bool = False, timeout: float = REQUEST_SECONDS
     ) -> list[KafkaError | None]:
         """Adds partitions to topics; answers for each None or why not. Their leaders serve by then."""
         answers: list[KafkaError | None] = []
-        async with self._change:
+        async with self.office.change:
             with trio.CancelScope(shield=True):
                 answers = [await self._grow(growth, validate_only) for growth in wanted]
+        await self._delivered(timeout)
         return answers
 
     async def _grow(self, growth: GrowthRequest, validate_only: bool) -> KafkaError | None:
-        image = self._metadata.image
         try:
+            office = self._controller()
+            context = office.reign.context
             shift = self._number()
-            added = plan_growth(image, growth.name, growth.count, growth.assignments, shift, self._epoch)
+            image = context.image.without_topics(*context.doomed)
+            added = plan_growth(image, growth.name, growth.count, growth.assignments, shift, context.epoch)
+            if any(state.adding or state.removing for state in image.topics[growth.name].partitions.values()):
+                raise KafkaError(ErrorCode.REASSIGNMENT_IN_PROGRESS, "A partition reassignment is in progress.")
             if not validate_only:
-                await self._add(image.topics[growth.name], added)
-        except (StoreError, KafkaError) as error:
-            return _refusal(error)
+                await office.topics.grow(growth.name, added)
+        except (StoreError, KafkaError, Fenced) as error:
+            return self._refusal(error)
+        finally:
+            if self.office.current is not None:
+                await self.office.settle(self.office.current)
         return None
 
-    async def _add(self, topic: TopicImage, added: Mapping[int, PartitionState]) -> None:
-        grown = replace(topic, partitions={**topic.partitions, **added})
-        operations: list[Operation] = [Set(znodes.topic_path(topic.name), znodes.encode_topic(grown))]
-        for index, state in added.items():
-            operations += _create_partition(topic.name, index, state)
-        await self._write(operations)
-        errors = await self._lead([replace(topic, partitions=added)], is_new=True)
-        # The store has them: they appear even if a log couldn't be made, and the next start tries again.
-        self._metadata.publish(self._metadata.image.with_topics(grown))
-        for tp, code in errors.items():
-            raise KafkaError(code, f"The log of partition {tp.partition} could not be made.")
+    async def delete_topics(self, names: Sequence[str], *, timeout: float = REQUEST_SECONDS) -> list[KafkaError | None]:
+        """Deletes topics; answers for each None when nothing of it is left, or why not.
+
+        What is left after `timeout` seconds, as where a broker with a replica is down, goes on to be deleted.
+        """
+        answers: list[KafkaError | None] = []
+        async with self.office.change:
+            with trio.CancelScope(shield=True):
+                answers = [await self._delete(name) for name in names]
+        for index, name in enumerate(names):
+            office = self.office.current
+            if answers[index] is None and office is not None:
+                answers[index] = await office.topics.wait_for_deletion(name, timeout)
+        return answers
+
+    async def _delete(self, name: str) -> KafkaError | None:
+        try:
+            office = self._controller()
+            topic = office.reign.context.image.topics.get(name)
+            if topic is None:
+                message = "This server does not host this topic-partition."
+                return KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+            if name not in office.reign.context.doomed:
+                await office.reign.write([Create(znodes.deletion_path(name))])
+            await office.topics.doom([name])
+            return office.topics.failure(name)
+        except (StoreError, KafkaError, Fenced) as error:
+            return self._refusal(error)
 
     async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
         """Changes feature levels, all or none; stored and in force by then. Raises KafkaError for the first refused."""
-        async with self._change:
+        async with self.office.change:
             with trio.CancelScope(shield=True):
                 features = self._metadata.image.features
                 levels = plan_update(features.levels, updates)
                 if validate_only:
                     return
                 try:
-                    await self._write([Set(znodes.FEATURES, znodes.encode_features(levels), features.epoch)])
-                except StoreError as error:
-                    raise _refusal(error) from error
+                    data = znodes.encode_features(levels)
+                    await self._controller().reign.write([Set(znodes.FEATURES, data, features.epoch)])
+                except (StoreError, Fenced) as error:
+                    raise self._refusal(error) from error
                 changed = FinalizedFeatures(levels, features.epoch + 1)
                 self._metadata.publish(replace(self._metadata.image, features=changed))
                 log.info("feature levels are now %s", levels)
-
-    async def delete_topics(self, names: Sequence[str]) -> list[KafkaError | None]:
-        """Deletes topics; answers for each None when nothing of it is left, or why not."""
-        answers: list[KafkaError | None] = []
-        async with self._change:
-            with trio.CancelScope(shield=True):
-                answers = [await self._delete(name) for name in names]
-        return answers
-
-    async def _delete(self, name: str) -> KafkaError | None:
-        topic = self._metadata.topic(name)
-        if topic is None:
-            return KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
-        try:
-            await self._write([Create(znodes.deletion_path(name))])
-            self._metadata.publish(self._metadata.image.without_topics(name))
-            await self._erase(name, _partitions(topic))
-        except (StoreError, KafkaError) as error:
-            return _refusal(error)
-        log.info("deleted topic %s", name)
-        return None
-
-    async def _erase(self, name: str, tps: Sequence[TopicPartition]) -> None:
-        """Removes a topic's data, then what the store has of it; raises KafkaError where data can't be removed."""
-        errors = await self._manager.stop_replicas(tps, delete=True)
-        for tp, code in errors.items():
-            if code is not ErrorCode.NONE:
-                log.error("the data of %s could not be removed: %s; the next start tries again", tp, code.name)
-                raise KafkaError(code, f"The data of partition {tp.partition} could not be removed.")
-        for deleted in self._on_deletion:
-            await deleted(tps)
-        below = await self._store.subtree(znodes.topic_path(name))
-        paths = [*reversed(below), znodes.topic_path(name), znodes.config_path(name), znodes.deletion_path(name)]
-        await self._write([Delete(path) for path in paths if path in below or await self._store.find(path) is not None])
 
     async def ensure_internal_topic(self, name: str) -> TopicImage:
         """One of Kafka's own topics, made if it isn't there; raises KafkaError."""
@@ -366,45 +388,119 @@ class ControllerRuntime:
         return topic
 
     async def auto_create(self, names: Iterable[str]) -> list[TopicImage | KafkaError]:
-        """Creates topics with the broker's defaults, Kafka's own as they should be; one that is there is the answer."""
+        """Creates topics with the broker's defaults, Kafka's own as they should be; one that is there is the answer.
+
+        Where another broker is controller this one stores the topic, and LEADER_NOT_AVAILABLE is the answer if it is
+        not led soon.
+        """
         names = list(names)
         live = len(self._metadata.image.brokers)
         wanted = [internal_topic(one, self._config, live) if one in INTERNAL_TOPICS else NewTopic(one) for one in names]
         for new in wanted:
             if new.name in INTERNAL_TOPICS:
                 log.info("making %s with replication factor %d", new.name, new.replication_factor)
+        if self.office.current is None:
+            return [await self._hand_in(new) for new in wanted]
         answers = await self.create_topics(wanted)
         for at, answer in enumerate(answers):
             if isinstance(answer, KafkaError) and answer.code is ErrorCode.TOPIC_ALREADY_EXISTS:
                 answers[at] = self._metadata.topic(names[at]) or answer
         return answers
 
+    async def _hand_in(self, new: NewTopic) -> TopicImage | KafkaError:
+        """Stores a topic for another broker's controller to take up, and waits for it."""
+        image = self._metadata.image
+        try:
+            topic = plan_creation(image, self._config, new, self._draw(image), 0)
+            operations = [Create(znodes.topic_path(topic.name), znodes.encode_topic(topic))]
+            if topic.config and await self._store.find(znodes.config_path(topic.name)) is None:
+                operations.insert(0, Create(znodes.config_path(topic.name), znodes.encode_config(topic.config)))
+            await self._store.multi(operations)
+        except NodeExists:
+            pass
+        except (StoreError, KafkaError) as error:
+            return self._refusal(error)
+        await self._metadata.wait_until(lambda known: new.name in known.topics, LEADER_SECONDS)
+        return self._metadata.topic(new.name) or KafkaError(ErrorCode.LEADER_NOT_AVAILABLE)
+
+    # ---- partitions ------------------------------------------------------------------------------------------------
+
+    async def elect_leaders(
+        self, tps: Sequence[TopicPartition] | None, kind: int
+    ) -> dict[TopicPartition, KafkaError | None]:
+        """ElectLeaders, None for all partitions; raises NOT_CONTROLLER."""
+        async with self.office.change:
+            with trio.CancelScope(shield=True):
+                office = self._controller()
+                if tps is None:
+                    tps = [tp for tp, _ in office.reign.context.partitions()]
+                answers = await self.office.guard(office, office.partitions.elect(tps, kind))
+        return answers
+
+    async def alter_reassignments(
+        self, wanted: Wanted, *, allow_factor_change: bool = True
+    ) -> dict[TopicPartition, KafkaError | None]:
+        """AlterPartitionReassignments; answers once they have begun. Raises NOT_CONTROLLER."""
+        async with self.office.change:
+            with trio.CancelScope(shield=True):
+                office = self._controller()
+                begun = office.reassignments.alter(wanted, allow_factor_change=allow_factor_change)
+                answers = await self.office.guard(office, begun)
+        return answers
+
+    def reassignments(self) -> dict[TopicPartition, PartitionState]:
+        """What is being reassigned; raises NOT_CONTROLLER."""
+        return self._controller().reassignments.under_way()
+
+    async def shut_down_broker(self, broker: int, epoch: int) -> list[TopicPartition]:
+        """ControlledShutdown: moves a broker's leaders, says what it still leads.
+
+        Raises KafkaError: NOT_CONTROLLER, BROKER_NOT_AVAILABLE, STALE_BROKER_EPOCH.
+        """
+        async with self.office.change:
+            with trio.CancelScope(shield=True):
+                office = self._controller()
+                known = office.reign.context.image.brokers.get(broker)
+                if known is None:
+                    raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE)
+                if epoch != -1 and epoch < known.epoch:
+                    raise KafkaError(ErrorCode.STALE_BROKER_EPOCH)
+                left = await self.office.guard(office, office.partitions.shut_down(broker))
+        await self._delivered(LEADER_SECONDS)
+        return left
+
+    def check_unregistered(self, broker: int) -> None:
+        """UnregisterBroker: with ZooKeeper a broker is forgotten with its session, so there is nothing left to do.
+
+        Raises KafkaError: NOT_CONTROLLER, BROKER_ID_NOT_REGISTERED; INVALID_REQUEST for one that is running.
+        """
+        context = self._controller().reign.context
+        if broker in context.image.brokers:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker {broker} is running: stop it first.")
+        if not any(broker in state.replicas for _, state in context.partitions()):
+            raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {broker} is not currently registered")
+
     # ---- parts -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _manager(self) -> ReplicaManager:
-        if self._replicas is None:
-            raise RuntimeError("the controller isn't started")
-        return self._replicas
-
-    async def _lead(self, topics: Iterable[TopicImage], *, is_new: bool = False) -> dict[TopicPartition, ErrorCode]:
-        """Has this broker lead what it should of these topics; answers what failed."""
-        states = [
-            LeaderState(TopicPartition(topic.name, index), topic.topic_id, state, is_new)
-            for topic in topics
-            for index, state in topic.partitions.items()
-            if state.leader == self._config.node_id
-        ]
-        if not states:
-            return {}
-        answers = await self._manager.apply_leader_and_isr(states)
-        return {tp: code for tp, code in answers.items() if code is not ErrorCode.NONE}
-
-    async def _write(self, operations: Sequence[Operation]) -> None:
-        """Writes as controller: refused by the store once another broker is it."""
-        if self._epoch_version is None:
+    def _controller(self) -> Office:
+        if self.office.current is None:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
-        await self._store.multi([Check(znodes.CONTROLLER_EPOCH, self._epoch_version), *operations])
+        return self.office.current
+
+    async def _delivered(self, timeout: float) -> None:
+        """Waits until the others have done as they were told."""
+        office = self.office.current
+        if office is not None and office.reign.channels is not None:
+            await office.reign.channels.delivered(min(timeout, LEADER_SECONDS))
+
+    def _refusal(self, error: StoreError | KafkaError | Fenced) -> KafkaError:
+        if isinstance(error, KafkaError):
+            return error
+        if isinstance(error, Fenced):
+            self.office.resign()
+            self.office.mark(CONTROLLER)
+            return KafkaError(ErrorCode.NOT_CONTROLLER)
+        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
 
     def _draw(self, image: ClusterImage) -> Draw:
         topic_id = uuid_from(self._random_bytes(16))
@@ -414,29 +510,6 @@ class ControllerRuntime:
 
     def _number(self) -> int:
         return int.from_bytes(self._random_bytes(2), "big")
-
-
-def _refusal(error: StoreError | KafkaError) -> KafkaError:
-    return error if isinstance(error, KafkaError) else KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
-
-
-def _partition_paths(tree: Mapping[str, Node]) -> Iterator[str]:
-    """The parents of all partition states that ought to be there."""
-    for path, node in tree.items():
-        if path.startswith(f"{znodes.TOPICS}/") and path.count("/") == 3:
-            for index in znodes.decode_topic(node.data).replicas:
-                yield znodes.partition_path(path[len(znodes.TOPICS) + 1 :], index)
-
-
-def _partitions(topic: TopicImage) -> list[TopicPartition]:
-    return [TopicPartition(topic.name, index) for index in topic.partitions]
-
-
-def _create_partition(topic: str, index: int, state: PartitionState) -> list[Operation]:
-    return [
-        Create(znodes.partition_path(topic, index)),
-        Create(znodes.state_path(topic, index), znodes.encode_state(state)),
-    ]
 
 
 def _with_parents(paths: Iterable[str]) -> list[str]:

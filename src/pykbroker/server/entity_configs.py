@@ -135,7 +135,10 @@ class EntityConfigs:
         try:
             while True:
                 self._news = trio.Event()
-                await self._read_changes()
+                try:
+                    await self._read_changes()
+                except StoreError as error:  # ZooKeeper is away: a new connection sets the watch again, and calls it.
+                    log.warning("can't read changed configs now: %s", error)
                 await self._news.wait()
         finally:
             stop()

@@ -7,9 +7,11 @@ to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import trio
 
 from pykbroker.cluster.image import (
     INTERNAL_TOPICS,
@@ -48,6 +50,7 @@ class MetadataCache:
         self._defaults = LogConfig.resolve(config, {})
         self._log_configs: dict[str, LogConfig] = {}
         self._overrides: dict[str, Mapping[str, str]] = {}
+        self._changed = trio.Event()
         self._group_overrides: dict[str, Mapping[str, str]] = {}
         self._group_configs: dict[str | None, DynamicGroupConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
@@ -62,10 +65,24 @@ class MetadataCache:
 
     def publish(self, image: ClusterImage) -> None:
         """Makes an image the current one."""
-        if len(self._log_configs) > len(image.topics):
-            self._log_configs = {name: one for name, one in self._log_configs.items() if name in image.topics}
-            self._overrides = {name: one for name, one in self._overrides.items() if name in image.topics}
+        for name in self.image.topics.keys() - image.topics.keys():
+            self._log_configs.pop(name, None)
+            self._overrides.pop(name, None)
         self.image = image
+        if self._changed.statistics().tasks_waiting:
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def wait_until(self, ready: Callable[[ClusterImage], bool], timeout: float) -> bool:
+        """Waits until an image satisfies `ready`; False where none has after `timeout` seconds."""
+        with trio.move_on_after(timeout):
+            while not ready(self.image):
+                await self._changed.wait()
+        return ready(self.image)
+
+    def knows_config(self, topic: str) -> bool:
+        """Whether a topic's config has been read from the store."""
+        return topic in self._log_configs
 
     def set_overrides(self, topic: str, overrides: Mapping[str, str]) -> LogConfig:
         """Makes a topic's effective config from its overrides; before the topic itself is published, too."""
