@@ -199,7 +199,7 @@ class Broker:
             channels=channels,
             authorizer=storage.authorizer,
         )
-        async with trio.open_nursery() as jobs:
+        async with channels, trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:

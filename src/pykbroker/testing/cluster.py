@@ -179,9 +179,11 @@ class AsyncKafkaCluster:
         """Waits until every running broker has heard of every other, so that topics can be placed on all of them."""
         running = set(self.brokers)
         with trio.move_on_after(UP_SECONDS):
-            for member in self._members.values():
-                while member.broker is not None and not running <= member.broker.known_brokers():
-                    await trio.sleep(LOOK_AGAIN_S)  # noqa: ASYNC110 - tests may poll; the broker has no event for it
+            while True:
+                others = [member.broker for member in self._members.values() if member.broker is not None]
+                if all(running <= broker.known_brokers() for broker in others):
+                    return
+                await trio.sleep(LOOK_AGAIN_S)
 
     def _member(self, broker: int) -> _Member:
         member = self._members.get(broker)
@@ -220,7 +222,8 @@ class AsyncKafkaCluster:
         state = await self._store.find(znodes.state_path(topic, partition))
         if node is None or state is None:
             raise KeyError(f"{topic}-{partition}")
-        return znodes.decode_state(state.data, state.stat.version, znodes.decode_topic(node.data), partition)
+        replicas = znodes.decode_topic(node.data).replicas[partition]
+        return znodes.decode_state(state.data, state.stat.version, replicas)
 
     async def controller(self) -> int:
         """The broker that is controller; -1 while none is."""
