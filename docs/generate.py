@@ -1,17 +1,20 @@
 """`python -m docs.generate`: writes the pages that are made from declarations, or says which of them are stale.
 
-apis.md comes from the messages and the table of handlers, states.md from the table of a classic group's transitions.
+apis.md comes from the messages and the table of handlers, states.md from the tables of transitions.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
-from pykbroker.coordinator.group.classic_state import TRANSITIONS, GroupState
+from pykbroker.coordinator.group import classic_state
+from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.fields import Array, Field, Nested
@@ -64,10 +67,12 @@ STATES = """# States
 
 {made}
 
-## A classic group
+{machines}
+"""
 
-The states have Kafka's names, and appear so in DescribeGroups and ListGroups. A group raises an error
-rather than change its state in another way than these.
+MACHINE = """## {title}
+
+{about}
 
 | from | when | to |
 | --- | --- | --- |
@@ -77,8 +82,33 @@ rather than change its state in another way than these.
 stateDiagram-v2
     [*] --> {first}
 {arrows}
-```
-"""
+    Dead --> [*]
+```"""
+
+
+class Machine(NamedTuple):
+    """A table of transitions, its first state first."""
+
+    title: str
+    about: str
+    transitions: Sequence[tuple[Enum, str, Enum]]
+
+
+MACHINES = (
+    Machine(
+        "A classic group",
+        "The states have Kafka's names, and appear so in DescribeGroups and ListGroups. A group raises an error\n"
+        "rather than change its state in another way than these.",
+        classic_state.TRANSITIONS,
+    ),
+    Machine(
+        "A transaction",
+        "The states have Kafka's names, and appear so in DescribeTransactions and ListTransactions. While a\n"
+        "transaction is prepared its markers are written, and other requests about it are answered with\n"
+        "CONCURRENT_TRANSACTIONS.",
+        transaction_state.TRANSITIONS,
+    ),
+)
 
 
 def pages() -> dict[str, str]:
@@ -181,11 +211,19 @@ def api_name(request: type[Message]) -> str:
 
 
 def states_page() -> str:
-    """The states of a group, from the table that its tests hold it to."""
-    rows = [f"| {before.value} | {why} | {after.value} |" for before, why, after in TRANSITIONS]
-    arrows = [f"    {before.value} --> {after.value}: {why}" for before, why, after in TRANSITIONS]
-    return STATES.format(
-        made=MADE, rows="\n".join(rows), first=GroupState.EMPTY.value, arrows="\n".join([*arrows, "    Dead --> [*]"])
+    """The state machines, from the tables that their tests hold them to."""
+    return STATES.format(made=MADE, machines="\n\n".join(map(machine, MACHINES)))
+
+
+def machine(one: Machine) -> str:
+    """One of them: its table and its picture."""
+    named = [(before.value, why, after.value) for before, why, after in one.transitions]
+    return MACHINE.format(
+        title=one.title,
+        about=one.about,
+        rows="\n".join(f"| {before} | {why} | {after} |" for before, why, after in named),
+        first=named[0][0],
+        arrows="\n".join(f"    {before} --> {after}: {why}" for before, why, after in named),
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -28,6 +28,7 @@ from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
+from pykbroker.network.listener_security import securities
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
@@ -36,6 +37,7 @@ from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
+from pykbroker.server.credentials import Credentials
 from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
@@ -46,6 +48,12 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
+from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_partitions import SharePartitions
+from pykbroker.server.share_persister import SharePersister
+from pykbroker.server.transaction_coordinator import TransactionCoordinator
+from pykbroker.server.transaction_markers import TransactionMarkers
+from pykbroker.server.transaction_verifier import TransactionVerifier
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 log = logging.getLogger(__name__)
@@ -93,6 +101,7 @@ class Broker:
         disk: Disk | None = None,
         database: Database | None = None,
         connector: Connector = connect,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = LiveConfig(config)
@@ -102,6 +111,7 @@ class Broker:
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
+        self.users = dict(users or {})
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
@@ -183,7 +193,11 @@ class Broker:
         groups = GroupCoordinator(
             config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
         )
+        producer_ids = ProducerIds(storage.store, config.node_id)
+        markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
+        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         services = Services(
             config=config,
             clock=clock,
@@ -194,23 +208,34 @@ class Broker:
             controller=storage.controller,
             configs=storage.configs,
             group_coordinator=groups,
+            share_coordinator=shares,
+            share_persister=persister,
+            share_partitions=share_partitions,
+            transaction_coordinator=transactions,
+            transaction_markers=markers,
+            transaction_verifier=verifier,
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
-            producer_ids=ProducerIds(storage.store, config.node_id),
+            producer_ids=producer_ids,
             channels=channels,
             authorizer=storage.authorizer,
+            credentials=storage.credentials,
         )
         async with channels, trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
+                await coordinators.start(storage.credentials.run)
                 if storage.authorizer is not None:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
+                await coordinators.start(shares.run)
+                await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
+                await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
-                    await connections.start(server.serve, Dispatcher(services, HANDLERS))
+                    await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
                     await _join(storage.controller, replicas, _image(config, server.ports()), channels)
                     ready = Ready(
                         _reachable(config),
@@ -226,10 +251,70 @@ class Broker:
                     self._jobs.stop()
                     purgatory.close()
                     groups.close()
+                    shares.close()
+                    transactions.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
+
+    def _shares(
+        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
+    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
+        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        coordinator = ShareCoordinator(
+            config=self.config,
+            clock=self._clock,
+            replica_manager=replicas,
+            metadata=storage.metadata,
+            disk=self._disk,
+        )
+        persister = SharePersister(coordinator, storage.controller, storage.metadata, channels)
+        partitions = SharePartitions(
+            persister=persister,
+            metadata=storage.metadata,
+            replica_manager=replicas,
+            purgatory=purgatory,
+            disk=self._disk,
+            clock=self._clock,
+        )
+        return coordinator, persister, partitions
+
+    def _transactions(
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        groups: GroupCoordinator,
+        channels: BrokerChannels,
+        producer_ids: ProducerIds,
+    ) -> tuple[TransactionMarkers, TransactionCoordinator, TransactionVerifier]:
+        config, clock, metadata = self.config, self._clock, storage.metadata
+        markers = TransactionMarkers(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            groups=groups,
+            metadata=metadata,
+            channels=channels,
+        )
+        transactions = TransactionCoordinator(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            disk=self._disk,
+            producer_ids=producer_ids,
+            markers=markers,
+        )
+        verifier = TransactionVerifier(
+            config=config,
+            clock=clock,
+            replica_manager=replicas,
+            metadata=metadata,
+            transactions=transactions,
+            channels=channels,
+        )
+        return markers, transactions, verifier
 
 
 async def _join(
@@ -254,6 +339,7 @@ class _Storage:
     def __init__(self, broker: Broker, directories: Sequence[str], disk: Disk, clock: Clock, ephemeral: bool) -> None:
         self._config = config = broker.config
         self._database = broker.database
+        self._users = broker.users
         self.killed = False
         self.directories = directories
         self._disk = disk
@@ -277,6 +363,15 @@ class _Storage:
             self.configs = DynamicConfigManager(self._config, EntityConfigs(store, self._clock), self.metadata)
             await self.configs.load()
             self.authorizer = authorizer_for(self._config, self.store)
+            self.credentials = Credentials(
+                self.store,
+                self.configs.entities,
+                self._clock,
+                users=self._users,
+                token_key=self._config.delegation_token_secret_key,
+                check_seconds=self._config.delegation_token_expiry_check_interval_ms / 1000,
+            )
+            self.security = securities(self._config, self._config.broker_listeners, self.credentials, self._clock)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self._load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
@@ -402,13 +497,17 @@ def first_error(error: BaseExceptionGroup[E]) -> E:
 
 
 async def serve(
-    config: BrokerConfig, *, ephemeral: bool = False, on_ready: Callable[[str, int, int, str], None]
+    config: BrokerConfig,
+    *,
+    ephemeral: bool = False,
+    users: Mapping[str, str] | None = None,
+    on_ready: Callable[[str, int, int, str], None],
 ) -> None:
     """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
 
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
-    broker = Broker(config, ephemeral=ephemeral)
+    broker = Broker(config, ephemeral=ephemeral, users=users)
 
     def ready(it: Ready) -> None:
         _calm_garbage_collector()

@@ -161,3 +161,17 @@ def wire(shared_broker: KafkaBroker) -> Iterator[Wire]:
     """A connection to the shared broker."""
     with Wire(shared_broker.host, shared_broker.port) as client:
         yield client
+
+
+@pytest.fixture
+def wire_to() -> Iterator[Callable[..., Wire]]:
+    """Makes connections to whatever has a host and a port."""
+    made: list[Wire] = []
+
+    def connect(broker: Any) -> Wire:
+        made.append(Wire(broker.host, broker.port))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()

@@ -74,9 +74,9 @@ async def test_find_coordinator_of_many(broker: Any, version: int) -> None:
 
 
 async def test_there_is_no_other_coordinator(broker: Any) -> None:
-    found = await find(broker, key_type=1)
+    found = await find(broker, key_type=9)
     assert (found.error_code, found.node_id, found.port) == (E.INVALID_REQUEST, -1, -1)
-    assert "key type 1" in found.error_message
+    assert "key type 9" in found.error_message
 
 
 @pytest.mark.parametrize("version", range(10))

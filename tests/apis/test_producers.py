@@ -1,4 +1,4 @@
-"""InitProducerId over the wire. The outcomes are Apache Kafka 4.3's, but for transactional ids: see `apis.gaps`."""
+"""InitProducerId without a transactional id, over the wire. The outcomes are Apache Kafka 4.3's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pykbroker.protocol.errors import ErrorCode as E
+from pykbroker.protocol.messages.describe_producers import DescribeProducersRequest
 from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
+from pykbroker.protocol.records.batch import build_batch
 from pykbroker.testing import KafkaBroker
 
 VERSIONS = range(6)
@@ -45,10 +47,27 @@ def test_half_an_identity_is_refused(wire: Any, version: int, half: dict[str, in
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_transactional_ids(wire: Any, version: int) -> None:
-    for transactional_id, code in {"": E.INVALID_REQUEST, "t": E.UNSUPPORTED_VERSION}.items():
-        answer = ask(wire, version, transactional_id)
-        assert (answer.error_code, answer.producer_id, answer.producer_epoch) == (code, -1, -1)
+def test_an_empty_transactional_id_is_refused(wire: Any, version: int) -> None:
+    answer = ask(wire, version, "")
+    assert (answer.error_code, answer.producer_id, answer.producer_epoch) == (E.INVALID_REQUEST, -1, -1)
+
+
+def test_producers_are_described(wire: Any) -> None:
+    topic = wire.topic()
+    known = ask(wire, 4).producer_id
+    records = build_batch([(b"k", b"v")] * 3, timestamp=77, producer_id=known, producer_epoch=0, base_sequence=0)
+    assert wire.produce(topic, records).error_code == E.NONE
+    topics = [
+        DescribeProducersRequest.Topic(name=topic.name, partition_indexes=[0, 1]),
+        DescribeProducersRequest.Topic(name="no-such-topic", partition_indexes=[0]),
+    ]
+    described, unknown = wire.request(DescribeProducersRequest(topics=topics), 0).topics
+    first, missing = described.partitions
+    (producer,) = first.active_producers
+    assert (producer.producer_id, producer.producer_epoch, producer.last_sequence) == (known, 0, 2)
+    assert (producer.last_timestamp, producer.coordinator_epoch, producer.current_txn_start_offset) == (77, -1, -1)
+    assert (first.error_code, missing.error_code) == (E.NONE, E.UNKNOWN_TOPIC_OR_PARTITION)
+    assert unknown.partitions[0].error_code == E.UNKNOWN_TOPIC_OR_PARTITION
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 2**31 - 1])

@@ -57,7 +57,6 @@ TWO = "A:PLAINTEXT,B:PLAINTEXT"
         ({"listeners": "MINE://:9092"}, "no security protocol is defined for listener MINE"),
         ({"listeners": "PLAINTEXT://a:1,PLAINTEXT://b:2"}, "must have a different name"),
         ({"listeners": "A://:9092,B://h:9092", "listener_security_protocol_map": TWO}, "must have a different port"),
-        ({"listeners": "SSL://:9092"}, "only PLAINTEXT is served"),
         ({"listener_security_protocol_map": "PLAINTEXT"}, "expected NAME:PROTOCOL"),
         ({"listener_security_protocol_map": "PLAINTEXT:TCP"}, "must be one of PLAINTEXT, SSL"),
         ({"listener_security_protocol_map": "A:PLAINTEXT,a:PLAINTEXT"}, "names listener A twice"),

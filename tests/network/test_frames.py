@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pykbroker.network.frames import INITIAL_CAPACITY, SHRINK_AFTER, BadFrame, FrameReader, send_pieces
+from pykbroker.network.frames import INITIAL_CAPACITY, SHRINK_AFTER, BadFrame, FrameReader, Stall, send_pieces
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.files import LogFile
 
@@ -49,7 +49,7 @@ async def read_all(reader: FrameReader, count: int) -> list[bytes]:
 async def test_frames_arrive_in_pieces_of_any_size(pair: tuple[socket.socket, socket.socket], piece: int) -> None:
     ours, theirs = pair
     bodies = [b"", b"a", bytes(range(256)) * 3, b"z" * (INITIAL_CAPACITY - 4), b"y" * INITIAL_CAPACITY, b"end"]
-    reader, data = FrameReader(ours, LIMIT), framed(*bodies)
+    reader, data = FrameReader(ours, LIMIT, Stall()), framed(*bodies)
 
     async def feed() -> None:
         for start in range(0, len(data), piece):
@@ -63,7 +63,7 @@ async def test_frames_arrive_in_pieces_of_any_size(pair: tuple[socket.socket, so
 async def test_large_and_small_frames_mixed(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     bodies = [os.urandom(size) for size in (10, 300_000, 5, 5, 20_000, 1_500_000, 1, 40_000, 3)]
-    reader = FrameReader(ours, LIMIT)
+    reader = FrameReader(ours, LIMIT, Stall())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send, theirs, framed(*bodies))
         assert await read_all(reader, len(bodies)) == bodies
@@ -71,7 +71,7 @@ async def test_large_and_small_frames_mixed(pair: tuple[socket.socket, socket.so
 
 async def test_a_large_buffer_is_given_back(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    reader = FrameReader(ours, LIMIT)
+    reader = FrameReader(ours, LIMIT, Stall())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send, theirs, framed(b"x" * 1_000_000, *[b"y" * 10] * (2 * SHRINK_AFTER)))
         await read_all(reader, 1)
@@ -82,7 +82,7 @@ async def test_a_large_buffer_is_given_back(pair: tuple[socket.socket, socket.so
 
 async def test_a_close_between_frames_is_no_error(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    reader = FrameReader(ours, LIMIT)
+    reader = FrameReader(ours, LIMIT, Stall())
     await send(theirs, framed(b"one"))
     theirs.close()
     assert await read_all(reader, 1) == [b"one"]
@@ -100,7 +100,7 @@ async def test_a_close_between_frames_is_no_error(pair: tuple[socket.socket, soc
 )
 async def test_what_is_no_frame_is_said(pair: tuple[socket.socket, socket.socket], data: bytes, message: str) -> None:
     ours, theirs = pair
-    reader = FrameReader(ours, LIMIT)
+    reader = FrameReader(ours, LIMIT, Stall())
     await send(theirs, data)
     theirs.close()
     with pytest.raises(BadFrame, match=message):
@@ -109,7 +109,7 @@ async def test_what_is_no_frame_is_said(pair: tuple[socket.socket, socket.socket
 
 async def test_a_size_over_the_limit_allocates_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    reader = FrameReader(ours, 100)
+    reader = FrameReader(ours, 100, Stall())
     await send(theirs, (101).to_bytes(4, "big"))
     with pytest.raises(BadFrame, match="101 bytes"):
         await reader.next_frame()
@@ -118,7 +118,7 @@ async def test_a_size_over_the_limit_allocates_nothing(pair: tuple[socket.socket
 
 async def test_waiting_is_true_between_frames_only(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    reader = FrameReader(ours, LIMIT)
+    reader = FrameReader(ours, LIMIT, Stall())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read_all, reader, 1)
         await trio.testing.wait_all_tasks_blocked()
@@ -157,5 +157,5 @@ async def test_pieces_leave_in_order_from_memory_and_files(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
-        await send_pieces(ours, pieces)
+        await send_pieces(ours, pieces, Stall())
     assert received == expected

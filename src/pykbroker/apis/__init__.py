@@ -6,9 +6,11 @@ A family never imports another; what two of them need stands in `server`. What i
 from collections.abc import Mapping
 
 from pykbroker.apis import (
+    acls,
     api_versions,
     cluster,
     configs,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -20,14 +22,21 @@ from pykbroker.apis import (
     producers,
     reassignments,
     records,
+    sasl,
+    scram_users,
+    share_fetch,
+    share_state,
     topics,
+    transactions,
 )
 from pykbroker.server.request import Handler
 
 _FAMILIES = (
+    acls,
     api_versions,
     cluster,
     configs,
+    delegation_tokens,
     features,
     fetch,
     groups,
@@ -39,7 +48,12 @@ _FAMILIES = (
     producers,
     reassignments,
     records,
+    share_fetch,
+    share_state,
+    sasl,
+    scram_users,
     topics,
+    transactions,
 )
 
 HANDLERS: Mapping[int, Handler] = {

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from pykbroker.protocol.api_keys import ApiKey
 
-TRANSACTIONS = (
-    "InitProducerId with a transactional id answers UNSUPPORTED_VERSION: there is no transaction coordinator. "
-    "Produce refuses transactional records with NOT_ENOUGH_REPLICAS."
+TWO_PHASE_COMMIT = (
+    "InitProducerId 6 (two-phase commit, KIP-939) is not served, as it is unstable in Apache Kafka 4.3 and off there."
 )
-FEATURES = "Neither group.version nor share.version is a feature yet."
+FEATURES = "group.version is no feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
         ApiKey.OFFSET_DELETE,
-        ApiKey.ADD_PARTITIONS_TO_TXN,
-        ApiKey.ADD_OFFSETS_TO_TXN,
-        ApiKey.END_TXN,
-        ApiKey.WRITE_TXN_MARKERS,
-        ApiKey.TXN_OFFSET_COMMIT,
-        ApiKey.DESCRIBE_ACLS,
-        ApiKey.CREATE_ACLS,
-        ApiKey.DELETE_ACLS,
-        ApiKey.SASL_HANDSHAKE,
-        ApiKey.SASL_AUTHENTICATE,
         ApiKey.CONSUMER_GROUP_HEARTBEAT,
         ApiKey.CONSUMER_GROUP_DESCRIBE,
+        ApiKey.SHARE_GROUP_HEARTBEAT,
+        ApiKey.SHARE_GROUP_DESCRIBE,
+        ApiKey.DESCRIBE_SHARE_GROUP_OFFSETS,
+        ApiKey.ALTER_SHARE_GROUP_OFFSETS,
+        ApiKey.DELETE_SHARE_GROUP_OFFSETS,
     }
 )
 """The APIs that clients are most likely to miss."""

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import struct
 
+from pykbroker.coordinator.transaction.shard import Producer
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
-from pykbroker.protocol.records.batch import ATTRIBUTES_AT, LOG_OVERHEAD, MIN_BATCH_LENGTH, MIN_SCAN, TRANSACTIONAL_BIT
+from pykbroker.protocol.records.batch import (
+    ATTRIBUTES_AT,
+    HEADER_SIZE,
+    LOG_OVERHEAD,
+    MIN_BATCH_LENGTH,
+    MIN_SCAN,
+    PRODUCER_AT,
+    TRANSACTIONAL_BIT,
+)
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import CloseConnection, RequestContext, handles
+from pykbroker.server.transaction_verifier import Admission, Operation
 from pykbroker.storage.log import AppendInfo, InvalidRecords
+from pykbroker.storage.producer_state import NOT_REQUIRED, Verification
 
 PartitionResponse = ProduceResponse.Response.PartitionResponse
 
@@ -18,7 +29,18 @@ FIRST_WITH_MAGIC_2 = 3
 FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_LEADERS = 10
 FIRST_WITH_TOPIC_IDS = 13
+FIRST_WITH_ABORTABLE = 11
+FIRST_THAT_ADDS_PARTITIONS = 12
 ACKS = (-1, 0, 1)
+RETRIABLE_BY_OTHER_NAME = frozenset(
+    (
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.NOT_COORDINATOR,
+    )
+)
+"""Of a coordinator that couldn't be asked; not all clients try again at these."""
 ADMIN_CLIENT_ID = "__admin_client"
 """Kafka lets this client id alone write to internal topics."""
 WITHOUT_LOG_START = (
@@ -30,6 +52,7 @@ WITHOUT_LOG_START = (
     ErrorCode.KAFKA_STORAGE_ERROR,
 )
 """Errors of an append beside which Kafka answers log start offset -1; beside the others it names the log's."""
+_PRODUCER = struct.Struct(">qhi")
 _LENGTH_AND_MAGIC = struct.Struct(">8xi4xb")
 _Appended = tuple[PartitionResponse, TopicPartition, int, int]
 """An answer to complete once everything below an offset is committed, and the leader epoch of the append."""
@@ -41,22 +64,30 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
 
     acks=0 gets no answer at all. Versions 0-2 carry message sets of the old formats, which are stored converted
     (KIP-724); from 3 on each partition brings exactly one batch (KIP-98). From 10 on the leader to go to is named
-    (KIP-951); 13 names topics by id (KIP-516). A partition named twice gets both, where Kafka keeps one.
+    (KIP-951); 13 names topics by id (KIP-516). A partition named twice gets both, where Kafka keeps one. Of a
+    transaction the coordinator is asked before its first records are written; in 12 that adds the partition (KIP-890).
     """
     response = ProduceResponse()
     appended: list[_Appended] = []
-    anonymous = request.transactional_id is None and _is_transactional(request)
+    admission: Admission | None = None
+    refusal = ErrorCode.NONE
+    try:
+        if request.transactional_id is not None:
+            admission = await _admit(request.transactional_id, request, context)
+        elif _is_transactional(request):
+            refusal = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    except KafkaError as error:
+        refusal = error.code
     for topic_data in request.topic_data:
         name, missing = _topic_name(topic_data, context)
-        if anonymous:
-            missing = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        missing = refusal or missing
         answers = []
         for data in topic_data.partition_data:
             tp = TopicPartition(name, data.index)
             answer = PartitionResponse(index=data.index, error_code=missing, base_offset=-1)
             answers.append(answer)
             if missing == ErrorCode.NONE:
-                info = _append(tp, data.records, request, context, answer)
+                info = _append(tp, data.records, request, context, answer, admission)
                 if info is not None:
                     epoch = context.services.replica_manager.leader(tp).partition.leader_epoch
                     appended.append((answer, tp, info.last_offset + 1, epoch))
@@ -75,6 +106,50 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
     return response
 
 
+def _transactional_batches(
+    request: ProduceRequest, context: RequestContext
+) -> dict[TopicPartition, tuple[Producer, int]]:
+    """Whose transactional records come for which partition, and the first sequence."""
+    found = {}
+    for topic_data in request.topic_data:
+        name, missing = _topic_name(topic_data, context)
+        for data in topic_data.partition_data:
+            records = data.records
+            if missing == ErrorCode.NONE and records is not None and _has_transaction_bit(records):
+                producer_id, epoch, sequence = _PRODUCER.unpack_from(records, PRODUCER_AT)
+                found[TopicPartition(name, data.index)] = Producer(producer_id, epoch), sequence
+    return found
+
+
+async def _admit(transactional_id: str, request: ProduceRequest, context: RequestContext) -> Admission | None:
+    """Has the coordinator asked about partitions that the transaction isn't known to be under way in (KIP-890).
+
+    None where nothing is transactional. Raises INVALID_PRODUCER_ID_MAPPING where there is more than one producer.
+    """
+    batches = _transactional_batches(request, context)
+    producers = {producer for producer, _ in batches.values()}
+    if not producers:
+        return None
+    if len(producers) > 1:
+        raise KafkaError(ErrorCode.INVALID_PRODUCER_ID_MAPPING)
+    operation = Operation.VERIFY
+    if context.api_version >= FIRST_THAT_ADDS_PARTITIONS:
+        operation = Operation.ADD
+    elif context.api_version >= FIRST_WITH_ABORTABLE:
+        operation = Operation.VERIFY_ABORTABLE
+    sequences = {tp: sequence for tp, (_, sequence) in batches.items()}
+    return await context.services.transaction_verifier.admit(transactional_id, producers.pop(), sequences, operation)
+
+
+def _unverified(code: ErrorCode, version: int) -> ErrorCode:
+    """What the coordinator said, as producers know it: where they should try again, an error that has them do it."""
+    if code in RETRIABLE_BY_OTHER_NAME:
+        return ErrorCode.NOT_ENOUGH_REPLICAS
+    if code is ErrorCode.CONCURRENT_TRANSACTIONS and version < FIRST_THAT_ADDS_PARTITIONS:
+        return ErrorCode.NOT_ENOUGH_REPLICAS
+    return code
+
+
 def _is_transactional(request: ProduceRequest) -> bool:
     return any(
         data.records is not None and _has_transaction_bit(data.records)
@@ -84,9 +159,7 @@ def _is_transactional(request: ProduceRequest) -> bool:
 
 
 def _has_transaction_bit(records: memoryview) -> bool:
-    return (
-        len(records) > ATTRIBUTES_AT + 1 and records[16] == 2 and bool(records[ATTRIBUTES_AT + 1] & TRANSACTIONAL_BIT)
-    )
+    return len(records) >= HEADER_SIZE and records[16] == 2 and bool(records[ATTRIBUTES_AT + 1] & TRANSACTIONAL_BIT)
 
 
 def _topic_name(topic_data: ProduceRequest.TopicData, context: RequestContext) -> tuple[str, ErrorCode]:
@@ -104,6 +177,7 @@ def _append(
     request: ProduceRequest,
     context: RequestContext,
     answer: PartitionResponse,
+    admission: Admission | None,
 ) -> AppendInfo | None:
     """Appends one partition's records and fills its answer in; None after an error."""
     replicas = context.services.replica_manager
@@ -116,10 +190,15 @@ def _append(
             raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
         if context.services.metadata.is_internal(tp.topic) and context.client_id != ADMIN_CLIENT_ID:
             raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
-        if _has_transaction_bit(records):  # What Kafka answers while it finds no transaction coordinator to ask.
-            raise KafkaError(ErrorCode.NOT_ENOUGH_REPLICAS)
+        verification: Verification | None = NOT_REQUIRED
+        if admission is not None and _has_transaction_bit(records):
+            if tp in admission.errors:
+                raise KafkaError(_unverified(admission.errors[tp], context.api_version))
+            verification = admission.verifications.get(tp)
         appending = True
-        info = replicas.append(tp, records, acks=request.acks, request_version=context.api_version)
+        info = replicas.append(
+            tp, records, acks=request.acks, request_version=context.api_version, verification=verification
+        )
     except KafkaError as error:
         answer.error_code = _told(error.code, context.api_version)
         if isinstance(error, InvalidRecords):

@@ -18,6 +18,7 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import endpoint_text
 from pykbroker.config.properties import parse_properties
+from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 CANNOT_RUN = 1
 INTERRUPTED = 130
@@ -49,7 +50,18 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         except UsageError as error:
             return _fail(error, CANNOT_RUN)
         log.info("data directory: %s", ", ".join(directories))
-    return _run(config, options.ephemeral)
+    return _run(config, options.ephemeral, users_of(options.user))
+
+
+def users_of(texts: Sequence[str]) -> dict[str, str]:
+    """Name → password of every `--user`; raises UsageError, which doesn't repeat what may be a password."""
+    users: dict[str, str] = {}
+    for text in texts:
+        name, colon, password = text.partition(":")
+        if not (colon and name and password):
+            raise UsageError("--user: expected NAME:PASSWORD")
+        users[name] = password
+    return users
 
 
 def configure(options: argparse.Namespace, environment: Mapping[str, str]) -> BrokerConfig:
@@ -72,7 +84,18 @@ def configure(options: argparse.Namespace, environment: Mapping[str, str]) -> Br
         properties["log.dirs"] = _default_directory()
     if options.host is not None or options.port is not None:
         properties["listeners"] = _moved(properties, options.host, options.port)
+    if users_of(options.user):
+        properties = {"sasl.enabled.mechanisms": ",".join(PASSWORD_MECHANISMS)} | properties
+        properties["listeners"] = _with_login(properties)
     return BrokerConfig.from_properties(properties)
+
+
+def _with_login(properties: Mapping[str, str]) -> str:
+    """The listeners, with a login where the first of them had none; one that is named otherwise keeps its name."""
+    first, *others = BrokerConfig.from_properties(properties).broker_listeners
+    if first.name in ("PLAINTEXT", "SSL"):
+        first = first._replace(name=f"SASL_{first.name}")
+    return ",".join(f"{one.name}://{endpoint_text(one.host, one.port)}" for one in (first, *others))
 
 
 def _moved(properties: Mapping[str, str], host: str | None, port: int | None) -> str:
@@ -99,13 +122,13 @@ def prepare_directories(directories: Sequence[str]) -> None:
             raise UsageError(f"data directory {path} can't be written: {os.strerror(13)}")
 
 
-def _run(config: BrokerConfig, ephemeral: bool) -> int:
+def _run(config: BrokerConfig, ephemeral: bool, users: Mapping[str, str]) -> int:
     import trio
 
     from pykbroker import broker
 
     async def serve() -> None:
-        await broker.serve(config, ephemeral=ephemeral, on_ready=announce)
+        await broker.serve(config, ephemeral=ephemeral, users=users, on_ready=announce)
 
     try:
         trio.run(serve)
@@ -195,6 +218,13 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", metavar="DIR", help="where data is kept (default: a folder in your data directory)"
     )
     place.add_argument("--ephemeral", action="store_true", help="keep data in a temporary folder, gone at exit")
+    add(
+        "--user",
+        metavar="NAME:PASSWORD",
+        action="append",
+        default=[],
+        help="let this user log in with PLAIN or SCRAM, and nobody without (may be repeated)",
+    )
     add("--node-id", metavar="N", type=_node_id, help="this broker's id (default 1)")
     add("--version", action="store_true", help="print the version and exit")
     return made

@@ -21,8 +21,10 @@ class Feature(NamedTuple):
 
 
 TRANSACTION_VERSION = "transaction.version"
+SHARE_VERSION = "share.version"
 
 FEATURES: Mapping[str, Feature] = {
+    SHARE_VERSION: Feature(0, 1),  # 1: share groups (KIP-932).
     TRANSACTION_VERSION: Feature(0, 2),  # 1: newer records (KIP-915); 2: an epoch per transaction (KIP-890).
 }
 

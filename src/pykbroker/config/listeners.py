@@ -13,7 +13,6 @@ from typing import NamedTuple
 from pykbroker.config.keys import ConfigError, split
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SUPPORTED = ("PLAINTEXT",)
 
 _FORM = re.compile(r"([^:/]+)://(?:\[([0-9a-fA-F:.%\w]*)\]|([\w.%-]*)):(\d{1,5})")
 _EXPECTED = "expected NAME://HOST:PORT, with an IPv6 address in brackets, and commas between several"
@@ -58,10 +57,6 @@ def parse_listeners(
     served = tuple(listener for listener in listeners if listener.name not in left_out)
     if not served:
         raise ConfigError(key, ",".join(texts), f"at least one listener is needed; {_EXPECTED}")
-    for listener in served:
-        if listener.security_protocol not in SUPPORTED:
-            allowed = f"listener {listener.name} has the security protocol {listener.security_protocol}, and only "
-            raise ConfigError(key, ",".join(texts), allowed + f"{', '.join(SUPPORTED)} is served by this release")
     if key == "listeners":
         _refuse_shared_ports(texts, served)
     return served

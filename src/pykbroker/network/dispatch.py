@@ -81,6 +81,11 @@ class Dispatcher:
             response = await self._guarded(handler, request, context, self._authorizer)
         return None if response is None else encode_response(header.correlation_id, response, version)
 
+    def disconnected(self, peer: Peer) -> None:
+        """A connection is gone: what is bound to it ends."""
+        if self._services is not None:
+            self._services.share_partitions.disconnected(peer.connection_id)
+
     async def _guarded(
         self, handler: Handler, request: Any, context: RequestContext, authorizer: Authorizer
     ) -> Message | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -21,6 +21,8 @@ INITIAL_CAPACITY = 4096
 """An idle connection holds this much: ten thousand of them 40 MB."""
 LARGE_FRAME = 16384
 """From here on a frame is read to its end and no further, so that nothing behind it has to be moved to the front."""
+FIRST_ROOM = 1 << 14
+"""A frame's room grows with the bytes that come in: its four bytes of size alone take no memory."""
 SHRINK_AFTER = 64
 """So many small frames in a row, and a large buffer is given back."""
 SENDFILE_FROM = 32768
@@ -31,6 +33,21 @@ class BadFrame(Exception):
     """The peer doesn't speak Kafka's framing, or breaks off in the middle of a frame."""
 
 
+class Stall:
+    """Since when a connection waits for its peer in the middle of a frame or an answer; what never ends is cut."""
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    async def wait(self, wait: Callable[[socket.socket], Awaitable[None]], sock: socket.socket) -> None:
+        """Waits until the peer takes or sends something."""
+        self.since = trio.current_time()
+        await wait(sock)
+        self.since = None
+
+
 class FrameReader:
     """Reads size-prefixed frames into one buffer that grows to the largest frame in use and shrinks again.
 
@@ -38,9 +55,10 @@ class FrameReader:
     copies them.
     """
 
-    def __init__(self, sock: socket.socket, max_size: int) -> None:
+    def __init__(self, sock: socket.socket, max_size: int, stall: Stall) -> None:
         self._socket = sock
-        self._max_size = max_size
+        self._stall = stall
+        self.limit(max_size, "socket.request.max.bytes")
         self._buffer = bytearray(INITIAL_CAPACITY)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -49,6 +67,10 @@ class FrameReader:
         """True while nothing of a next frame is there: the connection may be closed without harm."""
         self.waited = False
         """Whether the last frame had to be waited for: others had their turn meanwhile."""
+
+    def limit(self, max_size: int, key: str) -> None:
+        """Has a larger frame end the connection: less is taken until the client has proved who it is."""
+        self._max_size, self._max_size_key = max_size, key
 
     async def next_frame(self) -> memoryview | None:
         """The next frame without its size; None where the peer closed between frames. Raises BadFrame, OSError."""
@@ -61,13 +83,15 @@ class FrameReader:
                 raise BadFrame(f"closed after {self._end - self._start} of the 4 bytes of a frame's size")
         size = int.from_bytes(self._view[self._start : self._start + SIZE_BYTES], "big", signed=True)
         if size < 0 or size > self._max_size:
-            raise BadFrame(
-                f"a frame of {size} bytes (socket.request.max.bytes is {self._max_size}): not Kafka's protocol?"
-            )
+            raise BadFrame(f"a frame of {size} bytes ({self._max_size_key} is {self._max_size}): not Kafka's protocol?")
         self._start += SIZE_BYTES
-        self._make_room(size)
+        room = min(size, max(FIRST_ROOM, len(self._buffer)))
+        self._make_room(room)
         while self._end - self._start < size:
-            limit = self._start + size if size >= LARGE_FRAME else len(self._buffer)
+            if self._end - self._start >= room:
+                room = min(size, 2 * room)
+                self._make_room(room)
+            limit = self._start + room if size >= LARGE_FRAME else len(self._buffer)
             if not await self._receive(limit):
                 raise BadFrame(f"closed after {self._end - self._start} of a frame's {size} bytes")
         frame = self._view[self._start : self._start + size]
@@ -98,33 +122,40 @@ class FrameReader:
             try:
                 count = self._socket.recv_into(self._view[self._end : limit])
             except (BlockingIOError, InterruptedError):
-                self.waiting = self._end == self._start
-                await trio.lowlevel.wait_readable(self._socket)
-                self.waiting, self.waited = False, True
+                await self._wait(trio.lowlevel.wait_readable)
                 continue
             self._end += count
             return count
 
+    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        """Waits for the peer: between frames it may take its time, within one it mustn't."""
+        self.waiting = self._end == self._start
+        if self.waiting:
+            await wait(self._socket)
+        else:
+            await self._stall.wait(wait, self._socket)
+        self.waiting, self.waited = False, True
 
-async def send_pieces(sock: socket.socket, pieces: Sequence[Piece]) -> None:
+
+async def send_pieces(sock: socket.socket, pieces: Sequence[Piece], stall: Stall) -> None:
     """Sends an answer: neighbouring bytes in one system call, long file slices by sendfile. Raises OSError."""
     gathered: list[bytes | bytearray | memoryview] = []
     for piece in pieces:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             if isinstance(piece, FileSlice) and len(piece) >= SENDFILE_FROM:
                 if gathered:
-                    await _send_bytes(sock, gathered)
+                    await _send_bytes(sock, gathered, stall)
                     gathered = []
-                await _send_file(sock, piece)
+                await _send_file(sock, piece, stall)
                 continue
             piece = piece.read()
         if len(piece):
             gathered.append(piece)
     if gathered:
-        await _send_bytes(sock, gathered)
+        await _send_bytes(sock, gathered, stall)
 
 
-async def _send_bytes(sock: socket.socket, pieces: list[bytes | bytearray | memoryview]) -> None:
+async def _send_bytes(sock: socket.socket, pieces: list[bytes | bytearray | memoryview], stall: Stall) -> None:
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     sent = 0
     view = memoryview(data)
@@ -132,16 +163,16 @@ async def _send_bytes(sock: socket.socket, pieces: list[bytes | bytearray | memo
         try:
             sent += sock.send(view[sent:])
         except (BlockingIOError, InterruptedError):
-            await trio.lowlevel.wait_writable(sock)
+            await stall.wait(trio.lowlevel.wait_writable, sock)
 
 
-async def _send_file(sock: socket.socket, piece: FileSlice) -> None:
+async def _send_file(sock: socket.socket, piece: FileSlice, stall: Stall) -> None:
     position, left = piece.position, len(piece)
     while left:
         try:
             count = os.sendfile(sock.fileno(), piece.fileno(), position, left)
         except (BlockingIOError, InterruptedError):
-            await trio.lowlevel.wait_writable(sock)
+            await stall.wait(trio.lowlevel.wait_writable, sock)
             continue
         if count == 0:
             raise OSError(f"a log file ends {left} bytes before its index says")

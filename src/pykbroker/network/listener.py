@@ -10,11 +10,24 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 log = logging.getLogger(__name__)
+
+
+class Slots(Protocol):
+    """How many connections may be."""
+
+    async def acquire(self) -> None:
+        """Waits until another connection may be."""
+        ...
+
+    def release(self) -> None:
+        """A connection has ended."""
+        ...
+
 
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 RETRY_SECONDS = 0.1
@@ -61,7 +74,7 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...], dual_stack: b
     return sock
 
 
-async def accept(sock: socket.socket, slots: trio.Semaphore, handle: Callable[[socket.socket], None]) -> None:
+async def accept(sock: socket.socket, slots: Slots, handle: Callable[[socket.socket], None]) -> None:
     """Accepts for ever, each connection on a free slot; the connection's end must release it."""
     while True:
         await trio.lowlevel.wait_readable(sock)

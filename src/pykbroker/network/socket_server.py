@@ -1,30 +1,34 @@
 """The broker's listeners and connections: bind, accept, watch, drain.
 
-Decides which connections may be: `max.connections` holds back accepting, `max.connections.per.ip` closes what is over
-it at once, `connections.max.idle.ms` ends the unused. What happens on a connection is `connection`'s.
+Decides which connections are cut: `connections.max.idle.ms` ends the unused, the half-sent and the unread. How many may
+be is `connection_limits`', what happens on one `connection`'s.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
-from pykbroker.config.keys import split
 from pykbroker.config.listeners import unmapped
 from pykbroker.network.connection import Connection
+from pykbroker.network.connection_limits import ConnectionLimits, ListenerSlots
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.network.listener import accept, bind
+from pykbroker.network.listener_security import ListenerSecurity
 
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
     from pykbroker.config.listeners import Listener
 
 log = logging.getLogger(__name__)
+
+AUTHENTICATION_SECONDS = 60.0
+"""Who hasn't proved itself may wait so long between two messages; Kafka has `connections.max.idle.ms` alone for it."""
 
 
 class SocketServer:
@@ -34,10 +38,8 @@ class SocketServer:
         self._config = config
         self._listeners: list[tuple[str, socket.socket]] = []
         self._connections: set[Connection] = set()
-        self._per_ip: Counter[str] = Counter()
         self._accepted = 0
-        self._slots = trio.Semaphore(config.max_connections)
-        self._limits = _limits_per_ip(config.max_connections_per_ip_overrides)
+        self.limits = ConnectionLimits(config)
         self._done = trio.Event()
 
     def bind(self, listeners: Sequence[Listener]) -> None:
@@ -57,9 +59,18 @@ class SocketServer:
         return {name: sock.getsockname()[1] for name, sock in self._listeners}
 
     async def serve(
-        self, dispatcher: Dispatcher, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        dispatcher: Dispatcher,
+        security: Mapping[str, ListenerSecurity] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listens, accepts and serves until cancelled; then no connection is left."""
+        """Listens, accepts and serves until cancelled; then no connection is left.
+
+        `security` has what each listener asks of its clients, by name; without it they are asked nothing.
+        """
+        open_to_all = ListenerSecurity(self._config)
+        security = security if security is not None else {name: open_to_all for name, _ in self._listeners}
         for _, sock in self._listeners:
             sock.listen(self._config.socket_listen_backlog_size)
         try:
@@ -67,7 +78,7 @@ class SocketServer:
                 self._accepting = listeners.cancel_scope
                 listeners.start_soon(self._reap_idle)
                 for name, sock in self._listeners:
-                    listeners.start_soon(self._accept, name, sock, dispatcher, connections)
+                    listeners.start_soon(self._accept, name, sock, dispatcher, security[name], connections)
                 task_status.started()
         finally:
             self.close()
@@ -90,67 +101,74 @@ class SocketServer:
             trio.lowlevel.notify_closing(sock)
             sock.close()
 
-    async def _accept(self, name: str, sock: socket.socket, dispatcher: Dispatcher, connections: trio.Nursery) -> None:
+    async def _accept(
+        self,
+        name: str,
+        sock: socket.socket,
+        dispatcher: Dispatcher,
+        security: ListenerSecurity,
+        connections: trio.Nursery,
+    ) -> None:
+        slots = self.limits.slots(name)
+
         def handle(connection: socket.socket) -> None:
-            connections.start_soon(self._serve, connection, name, dispatcher)
+            connections.start_soon(self._serve, connection, name, dispatcher, security, slots)
 
-        await accept(sock, self._slots, handle)
+        await accept(sock, slots, handle)
 
-    async def _serve(self, sock: socket.socket, listener: str, dispatcher: Dispatcher) -> None:
+    async def _serve(
+        self,
+        sock: socket.socket,
+        listener: str,
+        dispatcher: Dispatcher,
+        security: ListenerSecurity,
+        slots: ListenerSlots,
+    ) -> None:
         try:
             remote, local = _address(sock.getpeername()), _address(sock.getsockname())
         except OSError:  # Gone between accept and here.
             sock.close()
-            self._slots.release()
+            slots.release()
             return
         self._accepted += 1
-        connection = Connection(
-            sock, Peer(remote, local, listener, self._accepted), dispatcher, self._config.socket_request_max_bytes
-        )
-        ip = remote[0]
-        self._per_ip[ip] += 1
+        connection = security.connection(sock, Peer(remote, local, listener, self._accepted), dispatcher)
         self._connections.add(connection)
         try:
-            if self._per_ip[ip] > self._limits.get(ip, self._config.max_connections_per_ip):
-                log.warning("connection from %s closed: over max.connections.per.ip", connection.peer.name)
+            over = self.limits.opened(remote[0])
+            if over is not None:
+                log.warning("connection from %s closed: over %s", connection.peer.name, over)
                 connection.close()
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            self._per_ip[ip] -= 1
-            if not self._per_ip[ip]:
-                del self._per_ip[ip]
-            self._slots.release()
+            self.limits.closed(remote[0])
+            slots.release()
             if not self._connections:
                 self._done.set()
                 self._done = trio.Event()
 
     async def _reap_idle(self) -> None:
-        """Sleeps until the connection longest unused is due; 10 minutes by default, so this is no polling."""
+        """Cuts those who ask nothing, don't finish what they began, or take no answers, once it has been too long.
+
+        It sleeps until the first of them is due; 10 minutes by default, so this is no polling.
+        """
         limit = self._config.connections_max_idle_ms / 1000
         if limit < 0:
-            return
+            limit = math.inf
         while True:
             now = trio.current_time()
+            due = now + min(limit, AUTHENTICATION_SECONDS)
             for connection in tuple(self._connections):
-                if connection.idle and now - connection.last_used >= limit:
-                    log.debug("connection from %s closed: idle for %.0f s", connection.peer.name, limit)
+                since = connection.waits_since
+                allowed = limit if connection.authenticated else min(limit, AUTHENTICATION_SECONDS)
+                if since is None or allowed == math.inf:
+                    continue
+                if now - since >= allowed:
+                    log.debug("connection from %s closed: idle for %.0f s", connection.peer.name, allowed)
                     connection.close()
-            oldest = min((c.last_used for c in self._connections if c.idle), default=now)
-            await trio.sleep(max(oldest + limit - now, limit / 10, 0.01))
-
-
-def _limits_per_ip(overrides: str) -> dict[str, int]:
-    """`max.connections.per.ip.overrides` (`HOST:COUNT,…`) by address; what can't be read is logged and left out."""
-    limits: dict[str, int] = {}
-    for override in split(overrides):
-        host, _, count = override.rpartition(":")
-        try:
-            addresses = {str(found[4][0]) for found in socket.getaddrinfo(host.strip("[]"), None)}
-            limits |= dict.fromkeys(addresses, int(count))
-        except (ValueError, OSError) as error:
-            log.warning("max.connections.per.ip.overrides: %r is left out, expected HOST:COUNT: %s", override, error)
-    return limits
+                else:
+                    due = min(due, since + allowed)
+            await trio.sleep(max(due - now, min(limit, AUTHENTICATION_SECONDS) / 10, 0.01))
 
 
 def _address(address: tuple[str, int]) -> tuple[str, int]:

@@ -532,14 +532,15 @@ class ReplicaManager:
     def _may_expire(self, replica: Replica) -> bool:
         return not replica.log.closed and replica.log.log_end_offset > 0
 
-    def delete_records(self, tp: TopicPartition, offset: int) -> int:
+    def delete_records(self, tp: TopicPartition, offset: int, *, internal: bool = False) -> int:
         """DeleteRecords: hides the records below an offset (-1: all below the high watermark); the log's start then.
 
+        `internal`: it is a coordinator that prunes its own topic.
         Raises KafkaError: INVALID_TOPIC_EXCEPTION for internal topics, POLICY_VIOLATION for a topic that isn't
         deleted by policy, OFFSET_OUT_OF_RANGE, and those of `leader`.
         """
         replica = self.leader(tp)
-        if self._metadata.is_internal(tp.topic):
+        if self._metadata.is_internal(tp.topic) and not internal:
             raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot delete records of internal topic {tp.topic}")
         if "delete" not in replica.log.config.cleanup_policy:
             raise KafkaError(

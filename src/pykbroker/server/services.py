@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pykbroker.server.clock import Clock
     from pykbroker.server.config_manager import DynamicConfigManager
     from pykbroker.server.controller_runtime import ControllerRuntime
+    from pykbroker.server.credentials import Credentials
     from pykbroker.server.disk import Disk
     from pykbroker.server.fetch_sessions import FetchSessions
     from pykbroker.server.group_coordinator import GroupCoordinator
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_partitions import SharePartitions
+    from pykbroker.server.share_persister import SharePersister
+    from pykbroker.server.transaction_coordinator import TransactionCoordinator
+    from pykbroker.server.transaction_markers import TransactionMarkers
+    from pykbroker.server.transaction_verifier import TransactionVerifier
 
 
 @dataclass(slots=True)
@@ -37,7 +44,14 @@ class Services:
     controller: ControllerRuntime
     configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
+    share_coordinator: ShareCoordinator
+    share_persister: SharePersister
+    share_partitions: SharePartitions
+    transaction_coordinator: TransactionCoordinator
+    transaction_markers: TransactionMarkers
+    transaction_verifier: TransactionVerifier
     fetch_sessions: FetchSessions
     producer_ids: ProducerIds
     channels: BrokerChannels
+    credentials: Credentials
     authorizer: Authorizer | None = None

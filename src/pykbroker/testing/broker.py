@@ -10,19 +10,34 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
 from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
+from pykbroker.security.sasl import PASSWORD_MECHANISMS
+
+if TYPE_CHECKING:
+    from pykbroker.testing.certificates import Certificates
 
 STOP_SECONDS = 30.0
 
 
-def _config(data_dir: str | Path | None, port: int, config: Mapping[str, Any] | None) -> BrokerConfig:
-    properties = {"listeners": f"PLAINTEXT://127.0.0.1:{port}"}
+def _config(
+    data_dir: str | Path | None,
+    port: int,
+    config: Mapping[str, Any] | None,
+    users: Mapping[str, str] | None = None,
+    tls: Certificates | None = None,
+) -> BrokerConfig:
+    protocol = ("SASL_" if users else "") + ("SSL" if tls is not None else "PLAINTEXT")
+    properties = {"listeners": f"{protocol}://127.0.0.1:{port}"}
+    if users:
+        properties["sasl.enabled.mechanisms"] = ",".join(PASSWORD_MECHANISMS)
+    if tls is not None:
+        properties |= tls.properties()
     if data_dir is not None:
         properties["log.dirs"] = str(data_dir)
     properties.update(as_texts(config or {}))
@@ -32,6 +47,12 @@ def _config(data_dir: str | Path | None, port: int, config: Mapping[str, Any] | 
 def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
     """Config values as a properties file has them."""
     return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
+
+
+def _certificates() -> Certificates:
+    from pykbroker.testing.certificates import make_certificates
+
+    return make_certificates()
 
 
 class _Reachable:
@@ -71,19 +92,36 @@ class KafkaBroker(_Reachable):
     """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
 
     `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one; `config` holds
-    Kafka's own keys (`{"auto.create.topics.enable": False}`). Raises StartupError where the broker can't start.
+    Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name → password) has clients log in with PLAIN
+    or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls` (needs trustme: `pykbroker[tls]`).
+    Raises StartupError where the broker can't start.
     """
 
     def __init__(
-        self, *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
+        self,
+        *,
+        data_dir: str | Path | None = None,
+        port: int = 0,
+        config: Mapping[str, Any] | None = None,
+        users: Mapping[str, str] | None = None,
+        tls: bool = False,
     ) -> None:
-        self._config = _config(data_dir, port, config)
+        self._tls = _certificates() if tls else None
+        self._users = users
+        self._config = _config(data_dir, port, config, users, self._tls)
         self._ephemeral = data_dir is None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._stop: Callable[[], None] = lambda: None
         self._token: trio.lowlevel.TrioToken | None = None
         self._broker: Broker | None = None
+
+    @property
+    def tls(self) -> Certificates:
+        """The files of the throwaway CA; raises StartupError where there is none."""
+        if self._tls is None:
+            raise StartupError("the broker was made without tls=True")
+        return self._tls
 
     def start(self) -> Self:
         """Returns when the broker serves."""
@@ -121,7 +159,7 @@ class KafkaBroker(_Reachable):
 
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
-            broker = Broker(self._config, ephemeral=self._ephemeral)
+            broker = Broker(self._config, ephemeral=self._ephemeral, users=self._users)
             token = self._token = trio.lowlevel.current_trio_token()
             self._broker = broker
 

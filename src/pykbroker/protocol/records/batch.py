@@ -31,6 +31,8 @@ MAGIC_AT = 16
 CRC_AT = 17
 ATTRIBUTES_AT = 21
 MAX_TIMESTAMP_AT = 35
+PRODUCER_AT = 43
+"""Of producer id, epoch and base sequence."""
 
 CODEC_MASK = 0x07
 LOG_APPEND_TIME_BIT = 0x08
