@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
+from pykbroker.cluster import partition
 from pykbroker.coordinator.group import classic_state
 from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
@@ -107,6 +108,12 @@ MACHINES = (
         "transaction is prepared its markers are written, and other requests about it are answered with\n"
         "CONCURRENT_TRANSACTIONS.",
         transaction_state.TRANSITIONS,
+    ),
+    Machine(
+        "A leader's ISR",
+        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a member; one\n"
+        "on its way out is a member until that is stored.",
+        partition.TRANSITIONS,
     ),
 )
 
