@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from pykbroker.apis import HANDLERS
+from pykbroker.apis import served
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
@@ -49,6 +49,7 @@ from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_groups import ShareGroupService
 from pykbroker.server.share_partitions import SharePartitions
 from pykbroker.server.share_persister import SharePersister
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
@@ -196,7 +197,7 @@ class Broker:
         producer_ids = ProducerIds(storage.store, config.node_id)
         markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
-        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         services = Services(
             config=config,
@@ -209,7 +210,7 @@ class Broker:
             configs=storage.configs,
             group_coordinator=groups,
             share_coordinator=shares,
-            share_persister=persister,
+            share_groups=share_groups,
             share_partitions=share_partitions,
             transaction_coordinator=transactions,
             transaction_markers=markers,
@@ -229,13 +230,18 @@ class Broker:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(shares.run)
+                await coordinators.start(share_groups.run)
                 await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
                 await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
-                    await connections.start(server.serve, Dispatcher(services, HANDLERS), storage.security)
+                    await connections.start(
+                        server.serve,
+                        Dispatcher(services, served(clustered=storage.metadata.clustered)),
+                        storage.security,
+                    )
                     await _join(storage.controller, replicas, _image(config, server.ports()), channels)
                     ready = Ready(
                         _reachable(config),
@@ -259,9 +265,14 @@ class Broker:
             jobs.cancel_scope.cancel()
 
     def _shares(
-        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
-    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
-        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        purgatory: Purgatory,
+        channels: BrokerChannels,
+        groups: GroupCoordinator,
+    ) -> tuple[ShareCoordinator, ShareGroupService, SharePartitions]:
+        """The share groups' states, the groups, and the share-partitions over the partitions led here."""
         coordinator = ShareCoordinator(
             config=self.config,
             clock=self._clock,
@@ -278,7 +289,8 @@ class Broker:
             disk=self._disk,
             clock=self._clock,
         )
-        return coordinator, persister, partitions
+        share_groups = ShareGroupService(groups, persister, storage.metadata, replicas, channels)
+        return coordinator, share_groups, partitions
 
     def _transactions(
         self,
@@ -346,6 +358,7 @@ class _Storage:
         self._ephemeral = ephemeral
         self.replicas: ReplicaManager | None = None
         self.metadata = MetadataCache(config)
+        self.metadata.clustered = bool(config.zookeeper_connect) or broker.database is not None
         self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
         self._clock = clock
 

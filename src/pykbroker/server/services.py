@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pykbroker.server.purgatory import Purgatory
     from pykbroker.server.replica_manager import ReplicaManager
     from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_groups import ShareGroupService
     from pykbroker.server.share_partitions import SharePartitions
-    from pykbroker.server.share_persister import SharePersister
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -45,7 +45,7 @@ class Services:
     configs: DynamicConfigManager
     group_coordinator: GroupCoordinator
     share_coordinator: ShareCoordinator
-    share_persister: SharePersister
+    share_groups: ShareGroupService
     share_partitions: SharePartitions
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers
