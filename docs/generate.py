@@ -129,8 +129,8 @@ MACHINES = (
     ),
     Machine(
         "A leader's ISR",
-        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a member; one\n"
-        "on its way out is one until that is stored.",
+        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a\n"
+        "member; one on its way out is a member until that is stored.",
         partition.TRANSITIONS,
     ),
     Machine(
