@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
-from pykbroker.cluster import in_flight, share_partition
+from pykbroker.cluster import in_flight, partition, share_partition
 from pykbroker.controller import states
 from pykbroker.coordinator.group import classic_state
 from pykbroker.coordinator.group import share_group as share_group_rules
@@ -126,6 +126,12 @@ MACHINES = (
         "A share-partition on its leader",
         "A share group's view of one partition, from the first fetch on.",
         share_partition.LIFE,
+    ),
+    Machine(
+        "A leader's ISR",
+        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a\n"
+        "member; one on its way out is a member until that is stored.",
+        partition.TRANSITIONS,
     ),
     Machine(
         "A partition, as the controller sees it",

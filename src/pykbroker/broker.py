@@ -116,6 +116,7 @@ class Broker:
         self._disk = disk or ThreadedDisk(config.background_threads)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
+        self._metadata: MetadataCache | None = None
         self._lost: str | None = None
         self.directories: Sequence[str] = ()
 
@@ -132,6 +133,10 @@ class Broker:
         """Has `serve` end at once, with no part of a clean end: what kill -9 does to a process."""
         self._killed = True
         self._scope.cancel()
+
+    def known_brokers(self) -> set[int]:
+        """The live brokers that this one has heard of; none before it serves."""
+        return set() if self._metadata is None else set(self._metadata.image.brokers)
 
     async def run_retention(self) -> None:
         """Looks at retention now instead of at `log.retention.check.interval.ms`; what goes without delay is gone."""
@@ -178,6 +183,7 @@ class Broker:
         task_status: trio.TaskStatus[Ready],
     ) -> None:
         config, clock = self.config, self._clock
+        self._metadata = storage.metadata
         purgatory = Purgatory()
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
@@ -215,7 +221,7 @@ class Broker:
             authorizer=storage.authorizer,
             credentials=storage.credentials,
         )
-        async with trio.open_nursery() as jobs:
+        async with channels, trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:

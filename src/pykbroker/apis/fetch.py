@@ -146,7 +146,7 @@ class _Reading:
     def ready(self) -> bool:
         """Whether to answer now: enough bytes are there, or a partition can't be read."""
         wanted, size = self._min_bytes, 0
-        if wanted <= 0:
+        if wanted <= 0 or (self._is_follower and self._unknown):
             return True
         for asked, tp in self._known:
             try:

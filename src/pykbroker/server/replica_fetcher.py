@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 from zlib import crc32
 
@@ -37,9 +38,19 @@ FIRST_WITH_TOPIC_IDS = 13
 FIRST_WITH_REPLICA_STATE = 15
 HIGHEST_LIST_OFFSETS = 9
 LATEST, EARLIEST = -1, -2
-FIRST_BACKOFF_S = 0.05
+FIRST_BACKOFF_S = 0.01
 """A leader that hasn't heard of its leadership yet will in a moment; up to `replica.fetch.backoff.ms` for the next."""
 FOREVER = float("inf")
+PASSING = frozenset(
+    (
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.FENCED_LEADER_EPOCH,
+    )
+)
+"""What is answered while the controller's decision is still on its way to one of the two: told when it lasts."""
 
 Answer = FetchResponse.Response.Partition
 
@@ -95,7 +106,10 @@ class ReplicaFetchers:
             for fetcher in self._fetchers.values():
                 nursery.start_soon(fetcher.run)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def follow(self, replica: Replica) -> None:
         """Fetches from the leader that the partition names, from now on; the caller has released it before."""
@@ -175,7 +189,9 @@ class ReplicaFetcher:
         return {one.key: (one, one.asked()) for one in self._partitions.values() if one.not_before <= now}
 
     def _next_due(self) -> float:
-        return min((one.not_before for one in self._partitions.values()), default=FOREVER)
+        """When the next partition that is delayed may be asked for."""
+        now = self._fetchers.clock.monotonic()
+        return min((one.not_before for one in self._partitions.values() if one.not_before > now), default=FOREVER)
 
     async def _sleep(self, until: float) -> None:
         self._changed = trio.Event()
@@ -218,8 +234,10 @@ class ReplicaFetcher:
         self, asked: SessionRequest, wanted: dict[PartitionKey, tuple[_Followed, Asked]], version: int
     ) -> FetchRequest:
         config, node_id = self._config, self._config.node_id
+        # A long poll must not outlast the delay of those that it leaves out.
+        wait = min(config.replica_fetch_wait_max_ms / 1000, self._next_due() - self._fetchers.clock.monotonic())
         request = FetchRequest(
-            max_wait_ms=config.replica_fetch_wait_max_ms,
+            max_wait_ms=max(0, ceil(1000 * wait)),
             min_bytes=config.replica_fetch_min_bytes,
             max_bytes=config.replica_fetch_response_max_bytes,
             session_id=asked.session_id,
@@ -295,10 +313,12 @@ class ReplicaFetcher:
 
     def _failed(self, followed: _Followed, error: KafkaError) -> None:
         tp, now = followed.replica.partition.topic_partition, self._fetchers.clock.monotonic()
-        if followed.error is not error.code:
+        longest = self._config.replica_fetch_backoff_ms / 1000
+        passing = error.code in PASSING and followed.backoff < longest
+        if followed.error is not error.code and not passing:
             followed.error = error.code
             log.info("%s can't be fetched from broker %d: %s", tp, self._leader, error)
-        followed.delay(now, self._config.replica_fetch_backoff_ms / 1000)
+        followed.delay(now, longest)
         if error.code is ErrorCode.FENCED_LEADER_EPOCH:
             followed.not_before = FOREVER  # The controller's next decision is on its way.
 
