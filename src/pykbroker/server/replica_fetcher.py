@@ -40,6 +40,8 @@ HIGHEST_LIST_OFFSETS = 9
 LATEST, EARLIEST = -1, -2
 FIRST_BACKOFF_S = 0.01
 """A leader that hasn't heard of its leadership yet will in a moment; up to `replica.fetch.backoff.ms` for the next."""
+THROTTLED_S = 1.0
+"""How long a partition over its quota is left out before the rate is looked at again."""
 FOREVER = float("inf")
 PASSING = frozenset(
     (
@@ -58,7 +60,7 @@ Answer = FetchResponse.Response.Partition
 class _Followed:
     """A partition that is fetched, in one leader epoch."""
 
-    __slots__ = ("backoff", "error", "key", "leader_epoch", "not_before", "replica")
+    __slots__ = ("backoff", "error", "in_sync", "key", "leader_epoch", "not_before", "replica")
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
@@ -67,6 +69,8 @@ class _Followed:
         self.not_before = 0.0
         self.backoff = 0.0
         self.error = ErrorCode.NONE
+        self.in_sync = False
+        """Whether the last answer left nothing to fetch: such a replica is never throttled."""
 
     def asked(self) -> Asked:
         replica_log = self.replica.log
@@ -185,8 +189,16 @@ class ReplicaFetcher:
                 await self._sleep(self._fetchers.clock.monotonic() + self._backoff)
 
     def _due(self) -> dict[PartitionKey, tuple[_Followed, Asked]]:
-        now = self._fetchers.clock.monotonic()
-        return {one.key: (one, one.asked()) for one in self._partitions.values() if one.not_before <= now}
+        now, followers = self._fetchers.clock.monotonic(), self._fetchers.replicas.followers
+        due = {}
+        for one in self._partitions.values():
+            if one.not_before > now:
+                continue
+            if not one.in_sync and followers.must_not_receive(one.replica):
+                one.not_before = now + THROTTLED_S
+            else:
+                due[one.key] = one, one.asked()
+        return due
 
     def _next_due(self) -> float:
         """When the next partition that is delayed may be asked for."""
@@ -300,6 +312,8 @@ class ReplicaFetcher:
                 self._fetchers.replicas.replicate(
                     replica, answer.records, answer.high_watermark, answer.log_start_offset
                 )
+                self._fetchers.replicas.followers.received(replica, len(answer.records or b""))
+                followed.in_sync = replica.log.log_end_offset >= answer.high_watermark
         except KafkaError as error:
             self._failed(followed, error)
         except ChannelError as error:
