@@ -195,3 +195,20 @@ def test_partitions_over_their_quota(wire: WireClient, kafka_broker: KafkaBroker
         assert [one.error_code for one in results] == [refused]
         assert answer.throttle_time_ms > 200
     assert len(wire.request(MetadataRequest(topics=[MetadataRequest.Topic(name="a")]), 8).topics[0].partitions) == 6
+
+
+@pytest.mark.slow
+def test_an_address_that_connects_too_often(wire: WireClient, kafka_broker: KafkaBroker) -> None:
+    alter(wire, entry({"ip": "127.0.0.1"}, connection_creation_rate=1))
+    answered = 0
+    for _ in range(12):
+        with WireClient(kafka_broker.host, kafka_broker.port) as client:
+            try:
+                client.request(ListGroupsRequest(), 4)
+            except (OSError, EOFError):
+                break
+            answered += 1
+    assert answered == 10, "ten windows of one each, the next one is held and closed"
+    alter(wire, entry({"ip": "127.0.0.1"}, connection_creation_rate=None))
+    with WireClient(kafka_broker.host, kafka_broker.port) as client:
+        assert client.request(ListGroupsRequest(), 4).error_code == ErrorCode.NONE

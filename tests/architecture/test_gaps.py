@@ -1,7 +1,6 @@
 """Each line of `apis.gaps` is true: when one isn't any more, it has to go."""
 
 from pykbroker.apis import HANDLERS, gaps
-from pykbroker.cluster.features import FEATURES
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
 from pykbroker.testing import KafkaBroker
@@ -16,11 +15,6 @@ def test_unserved_apis_are_not_in_the_table() -> None:
 def test_two_phase_commit_is_not_served() -> None:
     assert gaps.TWO_PHASE_COMMIT
     assert HANDLERS[ApiKey.INIT_PRODUCER_ID].versions.high < 6
-
-
-def test_features_of_groups_are_not_there() -> None:
-    assert gaps.FEATURES
-    assert "group.version" not in FEATURES
 
 
 def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:

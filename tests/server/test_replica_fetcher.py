@@ -315,3 +315,26 @@ async def test_duplicates_of_a_batch_are_followed_as_one(cluster: MemoryCluster,
     await cluster.elect(2)
     info = cluster.nodes[2].replicas.append(TP, memoryview(bytearray(batch)), acks=-1, request_version=9)
     assert (info.duplicate, info.first_offset) == (True, 0)
+
+
+@pytest.mark.parametrize("side", ["leader", "follower"])
+async def test_a_throttled_replica_catches_up_slowly_and_one_in_sync_isnt_held_back(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock, side: str
+) -> None:
+    rate = {f"{side}_replication_throttled_rate": "100000"}
+    cluster = MemoryCluster(nursery, tmp_path, replica_fetch_max_bytes="200000", **rate)
+    await cluster.create(**{f"{side}_replication_throttled_replicas": "*"})
+    cluster.kill(3)
+    await cluster.elect(1)
+    began = trio.current_time()
+    for _ in range(20):
+        await cluster.nodes[1].produce(b"x" * 150_000)
+    assert trio.current_time() - began < 1
+    cluster.start(3)
+    await cluster.introduce(3)
+    await trio.sleep(15)
+    assert cluster.isr() == {1, 2}
+    await trio.sleep(45)
+    assert cluster.isr() == {1, 2, 3}
+    for node_id in list(cluster.nodes):
+        cluster.kill(node_id)

@@ -10,6 +10,7 @@ from pykbroker.apis import (
     api_versions,
     cluster,
     configs,
+    consumer_groups,
     delegation_tokens,
     features,
     fetch,
@@ -26,6 +27,7 @@ from pykbroker.apis import (
     sasl,
     scram_users,
     share_fetch,
+    share_groups,
     share_state,
     topics,
     transactions,
@@ -37,6 +39,7 @@ _FAMILIES = (
     api_versions,
     cluster,
     configs,
+    consumer_groups,
     delegation_tokens,
     features,
     fetch,
@@ -51,6 +54,7 @@ _FAMILIES = (
     reassignments,
     records,
     share_fetch,
+    share_groups,
     share_state,
     sasl,
     scram_users,
@@ -65,3 +69,13 @@ HANDLERS: Mapping[int, Handler] = {
     if isinstance(handler, Handler)
 }
 """Every API that is served, by its key."""
+
+CLUSTER_ALONE: frozenset[int] = frozenset(
+    handler.request.key for handler in vars(inter_broker).values() if isinstance(handler, Handler)
+)
+"""Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
+
+
+def served(*, clustered: bool) -> Mapping[int, Handler]:
+    """The table of a broker that has others beside it, or has none."""
+    return {key: handler for key, handler in HANDLERS.items() if clustered or key not in CLUSTER_ALONE}

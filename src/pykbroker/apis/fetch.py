@@ -156,7 +156,7 @@ class _Reading:
     def ready(self) -> bool:
         """Whether to answer now: enough bytes are there, or a partition can't be read."""
         wanted, size = self._min_bytes, 0
-        if wanted <= 0:
+        if wanted <= 0 or (self._is_follower and self._unknown):
             return True
         for asked, tp in self._known:
             try:
@@ -199,6 +199,8 @@ class _Reading:
             except KafkaError as error:
                 answer = self._refusal(asked, error.code)
             if size := len(answer.records or b""):
+                if self._is_follower:
+                    self._replicas.followers.sent(replica, size)
                 left, whole_first = max(0, left - size), False
             yield asked, answer
         for asked, code in self._unknown:
@@ -227,7 +229,8 @@ class _Reading:
 
     def _end(self, replica: Replica) -> int:
         if self._is_follower:
-            return replica.log.log_end_offset
+            held_back = self._replicas.followers.must_not_send(replica, self._replica_id)
+            return 0 if held_back else replica.log.log_end_offset
         return replica.last_stable_offset if self._committed_only else replica.partition.high_watermark
 
     def _is_quiet(self, asked: FetchPartition, replica: Replica) -> bool:

@@ -185,6 +185,7 @@ class CoordinatorRuntime(Generic[S]):
         if replica_log is not None and replica_log.log_start_offset == replica_log.log_end_offset:
             hosted.written = hosted.committed = replica_log.log_end_offset
             hosted.loaded.set()
+            self._apply_detached(hosted, lambda shard, now: shard.loaded(now))
         elif self._nursery is not None:
             self._nursery.start_soon(self._load, hosted)
 

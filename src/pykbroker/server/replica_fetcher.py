@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 from zlib import crc32
 
@@ -37,9 +38,21 @@ FIRST_WITH_TOPIC_IDS = 13
 FIRST_WITH_REPLICA_STATE = 15
 HIGHEST_LIST_OFFSETS = 9
 LATEST, EARLIEST = -1, -2
-FIRST_BACKOFF_S = 0.05
+FIRST_BACKOFF_S = 0.01
 """A leader that hasn't heard of its leadership yet will in a moment; up to `replica.fetch.backoff.ms` for the next."""
+THROTTLED_S = 1.0
+"""How long a partition over its quota is left out before the rate is looked at again."""
 FOREVER = float("inf")
+PASSING = frozenset(
+    (
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.FENCED_LEADER_EPOCH,
+    )
+)
+"""What is answered while the controller's decision is still on its way to one of the two: told when it lasts."""
 
 Answer = FetchResponse.Response.Partition
 
@@ -47,7 +60,7 @@ Answer = FetchResponse.Response.Partition
 class _Followed:
     """A partition that is fetched, in one leader epoch."""
 
-    __slots__ = ("backoff", "error", "key", "leader_epoch", "not_before", "replica")
+    __slots__ = ("backoff", "error", "in_sync", "key", "leader_epoch", "not_before", "replica")
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
@@ -56,6 +69,8 @@ class _Followed:
         self.not_before = 0.0
         self.backoff = 0.0
         self.error = ErrorCode.NONE
+        self.in_sync = False
+        """Whether the last answer left nothing to fetch: such a replica is never throttled."""
 
     def asked(self) -> Asked:
         replica_log = self.replica.log
@@ -95,7 +110,10 @@ class ReplicaFetchers:
             for fetcher in self._fetchers.values():
                 nursery.start_soon(fetcher.run)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def follow(self, replica: Replica) -> None:
         """Fetches from the leader that the partition names, from now on; the caller has released it before."""
@@ -171,11 +189,21 @@ class ReplicaFetcher:
                 await self._sleep(self._fetchers.clock.monotonic() + self._backoff)
 
     def _due(self) -> dict[PartitionKey, tuple[_Followed, Asked]]:
-        now = self._fetchers.clock.monotonic()
-        return {one.key: (one, one.asked()) for one in self._partitions.values() if one.not_before <= now}
+        now, followers = self._fetchers.clock.monotonic(), self._fetchers.replicas.followers
+        due = {}
+        for one in self._partitions.values():
+            if one.not_before > now:
+                continue
+            if not one.in_sync and followers.must_not_receive(one.replica):
+                one.not_before = now + THROTTLED_S
+            else:
+                due[one.key] = one, one.asked()
+        return due
 
     def _next_due(self) -> float:
-        return min((one.not_before for one in self._partitions.values()), default=FOREVER)
+        """When the next partition that is delayed may be asked for."""
+        now = self._fetchers.clock.monotonic()
+        return min((one.not_before for one in self._partitions.values() if one.not_before > now), default=FOREVER)
 
     async def _sleep(self, until: float) -> None:
         self._changed = trio.Event()
@@ -218,8 +246,10 @@ class ReplicaFetcher:
         self, asked: SessionRequest, wanted: dict[PartitionKey, tuple[_Followed, Asked]], version: int
     ) -> FetchRequest:
         config, node_id = self._config, self._config.node_id
+        # A long poll must not outlast the delay of those that it leaves out.
+        wait = min(config.replica_fetch_wait_max_ms / 1000, self._next_due() - self._fetchers.clock.monotonic())
         request = FetchRequest(
-            max_wait_ms=config.replica_fetch_wait_max_ms,
+            max_wait_ms=max(0, ceil(1000 * wait)),
             min_bytes=config.replica_fetch_min_bytes,
             max_bytes=config.replica_fetch_response_max_bytes,
             session_id=asked.session_id,
@@ -282,6 +312,8 @@ class ReplicaFetcher:
                 self._fetchers.replicas.replicate(
                     replica, answer.records, answer.high_watermark, answer.log_start_offset
                 )
+                self._fetchers.replicas.followers.received(replica, len(answer.records or b""))
+                followed.in_sync = replica.log.log_end_offset >= answer.high_watermark
         except KafkaError as error:
             self._failed(followed, error)
         except ChannelError as error:
@@ -295,10 +327,12 @@ class ReplicaFetcher:
 
     def _failed(self, followed: _Followed, error: KafkaError) -> None:
         tp, now = followed.replica.partition.topic_partition, self._fetchers.clock.monotonic()
-        if followed.error is not error.code:
+        longest = self._config.replica_fetch_backoff_ms / 1000
+        passing = error.code in PASSING and followed.backoff < longest
+        if followed.error is not error.code and not passing:
             followed.error = error.code
             log.info("%s can't be fetched from broker %d: %s", tp, self._leader, error)
-        followed.delay(now, self._config.replica_fetch_backoff_ms / 1000)
+        followed.delay(now, longest)
         if error.code is ErrorCode.FENCED_LEADER_EPOCH:
             followed.not_before = FOREVER  # The controller's next decision is on its way.
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
     from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_groups import ShareGroupService
     from pykbroker.server.share_partitions import SharePartitions
-    from pykbroker.server.share_persister import SharePersister
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -47,7 +47,7 @@ class Services:
     quotas: ClientQuotas
     group_coordinator: GroupCoordinator
     share_coordinator: ShareCoordinator
-    share_persister: SharePersister
+    share_groups: ShareGroupService
     share_partitions: SharePartitions
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers
