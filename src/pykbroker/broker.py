@@ -42,6 +42,7 @@ from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
+from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
@@ -187,6 +188,8 @@ class Broker:
         purgatory = Purgatory()
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
+        log_dir_events = LogDirEvents(storage.store, config.node_id)
+        replicas.on_directory_lost = log_dir_events.directory_lost
         storage.replicas = replicas
         storage.configs.start(replicas)
         channels = BrokerChannels(config, storage.metadata, self._connector)
@@ -233,6 +236,7 @@ class Broker:
                 await coordinators.start(share_groups.run)
                 await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
+                coordinators.start_soon(log_dir_events.run)
                 await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)

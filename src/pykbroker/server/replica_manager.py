@@ -90,6 +90,8 @@ class ReplicaManager:
         self.followers = Followers(metadata, purgatory, clock, self.isr_changes)
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
+        self.on_directory_lost: Callable[[], None] = lambda: None
+        """Called when one of several data directories has failed."""
         self._listeners: dict[str, _Listener] = {}
 
     # ---- leadership ------------------------------------------------------------------------------------------------
@@ -589,3 +591,5 @@ class ReplicaManager:
             if self._logs.all_offline:
                 reason = error.strerror or error
                 self.on_storage_lost(f"all data directories are offline, the last one {path}: {reason}")
+            else:
+                self.on_directory_lost()
