@@ -46,6 +46,7 @@ from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
@@ -114,7 +115,7 @@ class Broker:
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
-        self._disk = disk or ThreadedDisk(config.background_threads)
+        self._disk = disk or _threads(self.config)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
         self._metadata: MetadataCache | None = None
@@ -202,6 +203,8 @@ class Broker:
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
         shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
+        quotas = ClientQuotas(config, storage.configs.entities, clock, purgatory)
+        server.limits.ip_delay = quotas.connected
         services = Services(
             config=config,
             clock=clock,
@@ -211,6 +214,7 @@ class Broker:
             replica_manager=replicas,
             controller=storage.controller,
             configs=storage.configs,
+            quotas=quotas,
             group_coordinator=groups,
             share_coordinator=shares,
             share_groups=share_groups,
@@ -460,6 +464,13 @@ class _Storage:
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
             log.error("%s is not closed cleanly, its logs are checked at the next start: %s", directory, error)
+
+
+def _threads(config: LiveConfig) -> ThreadedDisk:
+    """Threads for the disk, as many as `background.threads` says at the time."""
+    disk = ThreadedDisk(config.background_threads)
+    config.subscribe(lambda changed: disk.resize(config.background_threads))
+    return disk
 
 
 @contextmanager
