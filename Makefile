@@ -19,8 +19,8 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-compat: $(VENV)/dev.stamp  ## the table of behaviours against every client that can be installed
-	$(BIN)/python -m pytest tests/compat $(ARGS)
+compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
+	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -48,7 +48,9 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := crash crash-damage fuzz-codec
+PROOFS := clients crash crash-damage fuzz-codec
+proof-clients:
+	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:

@@ -15,7 +15,6 @@ from typing import Any
 
 import install
 
-CLIENTS = Path(__file__).parent / "clients"
 SOURCES = Path(__file__).parents[2] / "src"
 SECONDS_TO_START = 20
 SECONDS_PER_CLIENT = 150
@@ -32,8 +31,12 @@ class ClientRun:
         self._changed = threading.Condition()
         self._log = ""
         self._process = subprocess.Popen(
-            [sys.executable, str(CLIENTS / client / "client.py"), bootstrap, unique_prefix(client), *behaviours],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(install.folder(client)), str(CLIENTS)])},
+            [sys.executable, str(install.program(client)), bootstrap, unique_prefix(client), *behaviours],
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join([str(install.folder(client)), str(install.SOURCES)]),
+                "COMPAT_FOLDER": str(install.folder(client)),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

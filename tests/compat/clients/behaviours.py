@@ -16,6 +16,8 @@ from group_member import Member, MemberProcess, wait_for
 
 BEHAVIOURS: dict[str, Behaviour] = {}
 EPOCH_MS = 1_700_000_000_000
+KEPT = {"retention.ms": "-1"}
+"""Records of that age are gone as soon as a broker looks at retention, half a minute after its start."""
 
 
 def behaviour(function: Behaviour) -> Behaviour:
@@ -161,7 +163,7 @@ def record_too_large(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def create_time(driver: Driver, prefix: str) -> Any:
-    topic = raw.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix, config=KEPT)
     driver.produce(topic, [Record(b"v", timestamp=EPOCH_MS + 7), Record(b"w", timestamp=EPOCH_MS)])
     return [[m.timestamp_type, m.timestamp - EPOCH_MS] for m in read_topic(driver, topic, 2)]
 
@@ -310,7 +312,7 @@ def pause_and_resume(driver: Driver, prefix: str) -> Any:
 
 @behaviour
 def offsets_for_times(driver: Driver, prefix: str) -> Any:
-    topic = raw.create_topic(driver.bootstrap, prefix)
+    topic = raw.create_topic(driver.bootstrap, prefix, config=KEPT)
     for first in (0, 5):
         driver.produce(topic, [Record(b"v", timestamp=EPOCH_MS + 1000 * n) for n in range(first, first + 5)])
     consumer = driver.consumer(prefix)
@@ -446,6 +448,7 @@ def group_takes_over_from_killed(driver: Driver, prefix: str) -> Any:
         victim.kill()
     driver.produce(topic, [Record(str(n).encode(), partition=n % 2) for n in range(6)])
     wait_for(lambda: len({m.value for m in survivor.messages}) == 6, "the survivor has the records of both partitions")
+    wait_for(lambda: len(survivor.assigned) == 2, "the survivor has both partitions")
     outcome = {"shared": shared, "after_kill": partitions_of(survivor)}
     survivor.close()
     return outcome
