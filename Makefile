@@ -22,9 +22,10 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
-bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log; ARGS=--quick
+bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log, then groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.storage $(filter --quick,$(ARGS))
+	$(BIN)/python -m benchmarks.groups $(filter --quick,$(ARGS))
 
 bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
 	$(BIN)/python -m benchmarks.codec $(ARGS)
@@ -48,7 +49,7 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := clients crash crash-damage fuzz-codec
+PROOFS := clients crash crash-damage fuzz-codec storms
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-crash:
@@ -57,6 +58,8 @@ proof-crash-damage:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 2 --damage | tail -n 1
 proof-fuzz-codec:
 	$(BIN)/python -m tests.fuzz.codec --frames 750000 --seed 3 | tail -n 1
+proof-storms:
+	$(BIN)/python -m tests.storms --gusts 3
 
 docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
 	$(BIN)/python -m docs.generate $(ARGS)
