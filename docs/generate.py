@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
+from pykbroker.cluster import in_flight, partition, share_partition
+from pykbroker.controller import states
 from pykbroker.coordinator.group import classic_state, consumer_member
 from pykbroker.coordinator.group import consumer_group as consumer_group_state
+from pykbroker.coordinator.group import share_group as share_group_rules
 from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
 from pykbroker.protocol.api_keys import ApiKey
@@ -119,6 +122,39 @@ MACHINES = (
         "transaction is prepared its markers are written, and other requests about it are answered with\n"
         "CONCURRENT_TRANSACTIONS.",
         transaction_state.TRANSITIONS,
+    ),
+    Machine(
+        "A share group",
+        "Nobody waits for anybody in it, so there is no state between having members and having none.",
+        share_group_rules.TRANSITIONS,
+    ),
+    Machine(
+        "A record in flight in a share group",
+        "On the leader of its partition. `__share_group_state` has Available, Acknowledged and Archived ones; who\n"
+        "holds a record, and until when, is known to the leader alone.",
+        in_flight.TRANSITIONS,
+    ),
+    Machine(
+        "A share-partition on its leader",
+        "A share group's view of one partition, from the first fetch on.",
+        share_partition.LIFE,
+    ),
+    Machine(
+        "A leader's ISR",
+        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a\n"
+        "member; one on its way out is a member until that is stored.",
+        partition.TRANSITIONS,
+    ),
+    Machine(
+        "A partition, as the controller sees it",
+        "Online is a partition whose leader is live. A change in another way than these ends the controller's time;\n"
+        "the next one begins with what the store holds.",
+        states.PARTITION_TRANSITIONS,
+    ),
+    Machine(
+        "A replica, as the controller sees it",
+        "Online is a replica whose broker is live and whose data directory works.",
+        states.REPLICA_TRANSITIONS,
     ),
 )
 
@@ -229,7 +265,7 @@ def states_page() -> str:
 
 def machine(one: Machine) -> str:
     """One of them: its table and its picture."""
-    named = [(state_name(before), why, state_name(after)) for before, why, after in one.transitions]
+    named = [(label(before), why, label(after)) for before, why, after in one.transitions]
     ends = ["    Dead --> [*]"] if any(after == "Dead" for _, _, after in named) else []
     return MACHINE.format(
         title=one.title,
@@ -240,9 +276,9 @@ def machine(one: Machine) -> str:
     )
 
 
-def state_name(state: Enum) -> str:
-    """As Kafka spells it: the value, where that isn't the number that a record has."""
-    return state.value if isinstance(state.value, str) else state.name
+def label(state: Enum) -> str:
+    """A state's name as Kafka writes it."""
+    return state.value if isinstance(state.value, str) else state.name.capitalize()
 
 
 def main() -> int:

@@ -68,6 +68,18 @@ TABLE: Mapping[str, Behaviour] = {
         "Idempotent producer",
         {"offsets_in_order": True, "values_in_order": True, "stored_with_producer_id": True},
     ),
+    "transactions": Behaviour(
+        "Transactions: commit and abort", {"committed": ["0", "1", "2", "5"], "all": numbers(0, 6)}
+    ),
+    "read_committed_waits": Behaviour(
+        "read_committed waits for the end of a transaction", {"before": [], "after": numbers(0, 3)}
+    ),
+    "transactional_id_fences": Behaviour(
+        "A second producer with the transactional id fences the first", {"fenced": True, "committed": ["second"]}
+    ),
+    "offsets_in_a_transaction": Behaviour(
+        "Offsets are committed with a transaction", {"committed": [None, 5], "values": ["moved"]}
+    ),
     "compression_gzip": Behaviour("Compression: gzip", {"intact": True, "stored_as": "gzip"}),
     "compression_snappy": Behaviour("Compression: snappy", {"intact": True, "stored_as": "snappy"}),
     "compression_lz4": Behaviour("Compression: lz4", {"intact": True, "stored_as": "lz4"}),
@@ -212,9 +224,22 @@ TABLE: Mapping[str, Behaviour] = {
 }
 
 KCAT_HAS_NO = "kcat has no option for it"
+TRANSACTIONAL = ("transactions", "read_committed_waits", "transactional_id_fences", "offsets_in_a_transaction")
 
 # What a client's own interface doesn't offer: no cell in the matrix.
 UNSUPPORTED: Mapping[tuple[str, str], str] = {
+    **{
+        (client, behaviour): reason
+        for client, reason in {
+            "kafka_python_2": "came with 3.0",
+            "kcat": KCAT_HAS_NO,
+            "kafka_go": "has no transactions",
+            "franz_go": "has other calls for them, which its bridge doesn't know",
+            "sarama": "has other calls for them, which its bridge doesn't know",
+            "kafkajs": "has other calls for them, which its bridge doesn't know",
+        }.items()
+        for behaviour in TRANSACTIONAL
+    },
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",

@@ -31,7 +31,7 @@ class IsrStore:
         """
         path, data = znodes.state_path(tp.topic, tp.partition), znodes.encode_state(state)
         try:
-            stat = await self._store.set(path, data, state.partition_epoch)
+            version = await self._written(path, data, state.partition_epoch)
         except BadVersion:
             raise KafkaError(ErrorCode.INVALID_UPDATE_VERSION) from None
         except NoNode:
@@ -40,7 +40,17 @@ class IsrStore:
             raise KafkaError(ErrorCode.NETWORK_EXCEPTION, str(error)) from error
         self._untold[tp] = None
         await self._tell()
-        return replace(state, partition_epoch=stat.version)
+        return replace(state, partition_epoch=version)
+
+    async def _written(self, path: str, data: bytes, expected: int) -> int:
+        """The node's version with this content; it may have it already, written by a call whose answer was lost."""
+        try:
+            return (await self._store.set(path, data, expected)).version
+        except BadVersion:
+            node = await self._store.get(path)
+            if node.data != data:
+                raise
+            return node.stat.version
 
     async def _tell(self) -> None:
         """One node for all that was stored while the last one was being made."""

@@ -11,7 +11,20 @@ import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
 from behaviours import BEHAVIOURS
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
-from driver import Admin, BrokerError, Consumer, Driver, Message, Partition, Record, Report, error_name, main
+from driver import (
+    Admin,
+    BrokerError,
+    Consumer,
+    Driver,
+    Fenced,
+    Message,
+    Partition,
+    Record,
+    Report,
+    Transactions,
+    error_name,
+    main,
+)
 
 TIMESTAMP_TYPES = {ck.TIMESTAMP_CREATE_TIME: "create", ck.TIMESTAMP_LOG_APPEND_TIME: "log_append"}
 
@@ -172,6 +185,38 @@ class ConfluentAdmin(Admin):
         return self._refusals(self._admin.delete_consumer_groups([group]))[group]
 
 
+class ConfluentTransactions(Transactions):
+    def __init__(self, bootstrap: str, transactional_id: str) -> None:
+        self._producer = ck.Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id})
+        self._producer.init_transactions(30)
+        self.begin = self._producer.begin_transaction
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        for value in values:
+            self._producer.produce(topic, value)
+
+    def flush(self) -> None:
+        self._producer.flush(30)
+
+    def send_offset(self, consumer: ConfluentConsumer, partition: Partition, offset: int) -> None:
+        metadata = consumer._consumer.consumer_group_metadata()
+        self._producer.send_offsets_to_transaction([ck.TopicPartition(*partition, offset)], metadata, 30)
+
+    def commit(self) -> None:
+        try:
+            self._producer.commit_transaction(30)
+        except ck.KafkaException as error:
+            if error.args[0].code() == ck.KafkaError._FENCED:
+                raise Fenced from error
+            raise
+
+    def abort(self) -> None:
+        self._producer.abort_transaction(30)
+
+    def close(self) -> None:
+        self._producer.flush(30)
+
+
 class ConfluentDriver(Driver):
     name = "confluent_kafka"
     version = f"{ck.__version__} (librdkafka {ck.libversion()[0]})"
@@ -222,11 +267,15 @@ class ConfluentDriver(Driver):
             "topic.metadata.refresh.interval.ms": 500,
             "partition.assignment.strategy": options.get("strategy", "range,roundrobin"),
         }
+        config["isolation.level"] = "read_committed" if options.get("committed_only") else "read_uncommitted"
         if "session_ms" in options:
             config |= {"session.timeout.ms": options["session_ms"], "heartbeat.interval.ms": 500}
         if "instance_id" in options:
             config["group.instance.id"] = options["instance_id"]
         return ConfluentConsumer(config, options.get("on_revoke"))
+
+    def transactions(self, transactional_id: str) -> ConfluentTransactions:
+        return ConfluentTransactions(self.bootstrap, transactional_id)
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(self.bootstrap)
