@@ -72,6 +72,7 @@ class Node:
             replica_manager=self.replicas,
             fetch_sessions=FetchSessions(1000),
             authorizer=None,
+            quotas=SimpleNamespace(active=False),
         )
         self.dispatcher = Dispatcher(services, HANDLERS)
 

@@ -33,7 +33,7 @@ from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
-from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
+from pykbroker.server.broker_channel import BrokerChannels, Connector
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
@@ -42,10 +42,12 @@ from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
+from pykbroker.server.inter_broker import connector_for
 from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
@@ -102,19 +104,19 @@ class Broker:
         clock: Clock | None = None,
         disk: Disk | None = None,
         database: Database | None = None,
-        connector: Connector = connect,
+        connector: Connector | None = None,
         users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = LiveConfig(config)
         self.database = database
-        self._connector = connector
+        self._connector = connector or connector_for(self.config)
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
-        self._disk = disk or ThreadedDisk(config.background_threads)
+        self._disk = disk or _threads(self.config)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
         self._metadata: MetadataCache | None = None
@@ -202,6 +204,8 @@ class Broker:
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
         shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
+        quotas = ClientQuotas(config, storage.configs.entities, clock, purgatory)
+        server.limits.ip_delay = quotas.connected
         services = Services(
             config=config,
             clock=clock,
@@ -211,6 +215,7 @@ class Broker:
             replica_manager=replicas,
             controller=storage.controller,
             configs=storage.configs,
+            quotas=quotas,
             group_coordinator=groups,
             share_coordinator=shares,
             share_groups=share_groups,
@@ -460,6 +465,13 @@ class _Storage:
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
             log.error("%s is not closed cleanly, its logs are checked at the next start: %s", directory, error)
+
+
+def _threads(config: LiveConfig) -> ThreadedDisk:
+    """Threads for the disk, as many as `background.threads` says at the time."""
+    disk = ThreadedDisk(config.background_threads)
+    config.subscribe(lambda changed: disk.resize(config.background_threads))
+    return disk
 
 
 @contextmanager

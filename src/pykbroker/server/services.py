@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pykbroker.server.metadata_cache import MetadataCache
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
+    from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
     from pykbroker.server.share_coordinator import ShareCoordinator
     from pykbroker.server.share_groups import ShareGroupService
@@ -43,6 +44,7 @@ class Services:
     replica_manager: ReplicaManager
     controller: ControllerRuntime
     configs: DynamicConfigManager
+    quotas: ClientQuotas
     group_coordinator: GroupCoordinator
     share_coordinator: ShareCoordinator
     share_groups: ShareGroupService
