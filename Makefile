@@ -22,10 +22,11 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
-bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster; ARGS=--quick
+bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.storage $(filter --quick,$(ARGS))
 	$(BIN)/python -m benchmarks.cluster $(filter --quick,$(ARGS))
+	$(BIN)/python -m benchmarks.groups $(filter --quick,$(ARGS))
 
 bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
 	$(BIN)/python -m benchmarks.codec $(ARGS)
@@ -58,7 +59,7 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition history
+PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition history storms
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
@@ -75,6 +76,8 @@ proof-history:
 	$(BIN)/python -m tests.history --minutes 0.6 --seed 5 | tail -n 1
 proof-fuzz-codec:
 	$(BIN)/python -m tests.fuzz.codec --frames 750000 --seed 3 | tail -n 1
+proof-storms:
+	$(BIN)/python -m tests.storms --gusts 3
 
 docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
 	$(BIN)/python -m docs.generate $(ARGS)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster import in_flight, partition, share_partition
 from pykbroker.controller import states
-from pykbroker.coordinator.group import classic_state
+from pykbroker.coordinator.group import classic_state, consumer_member
+from pykbroker.coordinator.group import consumer_group as consumer_group_state
 from pykbroker.coordinator.group import share_group as share_group_rules
 from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
@@ -85,7 +86,6 @@ MACHINE = """## {title}
 stateDiagram-v2
     [*] --> {first}
 {arrows}
-    Dead --> [*]
 ```"""
 
 
@@ -103,6 +103,18 @@ MACHINES = (
         "The states have Kafka's names, and appear so in DescribeGroups and ListGroups. A group raises an error\n"
         "rather than change its state in another way than these.",
         classic_state.TRANSITIONS,
+    ),
+    Machine(
+        "A consumer group (KIP-848)",
+        "The states have Kafka's names, and appear so in ConsumerGroupDescribe and ListGroups. Nobody sets them: they\n"
+        "follow from the group's epoch, its target's epoch, and where its members are.",
+        consumer_group_state.TRANSITIONS,
+    ),
+    Machine(
+        "A member of a consumer group",
+        "The states are stored with the member's partitions. In each it has an epoch: that of the target that it was\n"
+        "last led to. A member raises an error rather than go another way than these.",
+        consumer_member.TRANSITIONS,
     ),
     Machine(
         "A transaction",
@@ -254,12 +266,13 @@ def states_page() -> str:
 def machine(one: Machine) -> str:
     """One of them: its table and its picture."""
     named = [(label(before), why, label(after)) for before, why, after in one.transitions]
+    ends = ["    Dead --> [*]"] if any(after == "Dead" for _, _, after in named) else []
     return MACHINE.format(
         title=one.title,
         about=one.about,
         rows="\n".join(f"| {before} | {why} | {after} |" for before, why, after in named),
         first=named[0][0],
-        arrows="\n".join(f"    {before} --> {after}: {why}" for before, why, after in named),
+        arrows="\n".join([*(f"    {before} --> {after}: {why}" for before, why, after in named), *ends]),
     )
 
 

@@ -40,6 +40,14 @@ HIGHEST_LIST_OFFSETS = 9
 LATEST, EARLIEST = -1, -2
 FIRST_BACKOFF_S = 0.01
 """A leader that hasn't heard of its leadership yet will in a moment; up to `replica.fetch.backoff.ms` for the next."""
+SESSION_ERRORS = frozenset(
+    (
+        ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
+        ErrorCode.INVALID_FETCH_SESSION_EPOCH,
+        ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR,
+    )
+)
+"""The session is gone or out of step, as after a leader's restart: another one is begun."""
 THROTTLED_S = 1.0
 """How long a partition over its quota is left out before the rate is looked at again."""
 FOREVER = float("inf")
@@ -138,6 +146,13 @@ class ReplicaFetchers:
         for fetcher, released in gone.items():
             await fetcher.remove(released)
 
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """Stops fetching what can't be stored any more; doesn't wait."""
+        for tp in tps:
+            fetcher = self._where.pop(tp, None)
+            if fetcher is not None:
+                fetcher.forget(tp)
+
 
 class ReplicaFetcher:
     """Fetches from one leader. A fetcher without partitions sleeps."""
@@ -166,10 +181,14 @@ class ReplicaFetcher:
         if self._request is not None:
             self._request.cancel()
 
+    def forget(self, tp: TopicPartition) -> None:
+        """Follows a partition no longer."""
+        self._partitions.pop(tp, None)
+
     async def remove(self, tps: Iterable[TopicPartition]) -> None:
-        """Follows these no longer."""
+        """Follows these no longer, and waits for the one that is being cut."""
         for tp in tps:
-            self._partitions.pop(tp, None)
+            self.forget(tp)
         async with self._cutting:
             pass
 
@@ -220,20 +239,25 @@ class ReplicaFetcher:
                     raise ChannelError(f"broker {self._leader} fetches without topic ids: {version}")
                 asked = self._session.next_request({key: asked for key, (_, asked) in wanted.items()})
                 answer: FetchResponse = await self._channel.request(self._message(asked, wanted, version), version)
-                self._say_reachable(None)
-                self._backoff = 0.0
                 if self._session.answered(answer.error_code, answer.session_id):
+                    self._say_reachable(None)
+                    self._backoff = 0.0
                     return answer
-                log.debug("broker %d ended the fetch session: %d", self._leader, answer.error_code)
+                if answer.error_code not in SESSION_ERRORS:
+                    raise ChannelError(f"broker {self._leader} answers {ErrorCode(answer.error_code).name}")
+                self._delay()
                 return None
         except ChannelError as error:
             self._say_reachable(error)
-            longest = self._config.replica_fetch_backoff_ms / 1000
-            self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF_S), longest)
+            self._delay()
         finally:
             self._request = None
         self._session.lost()
         return None
+
+    def _delay(self) -> None:
+        longest = self._config.replica_fetch_backoff_ms / 1000
+        self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF_S), longest)
 
     def _say_reachable(self, error: ChannelError | None) -> None:
         if self._reachable and error is not None:

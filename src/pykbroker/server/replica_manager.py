@@ -68,6 +68,10 @@ class Fetchers(Protocol):
         """Stops fetching these; when it returns nothing touches their logs any more."""
         ...
 
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """Stops fetching these, as they can't be stored any more; doesn't wait."""
+        ...
+
 
 class ReplicaManager:
     """The partitions of this broker, led and followed."""
@@ -584,16 +588,13 @@ class ReplicaManager:
         """Gives up the partitions whose data directory has failed. One line says so for each directory."""
         for path, error, partitions in self._logs.take_failures():
             self._offline.update(partitions)
-            log.error(
-                "the data directory %s is offline, and %d partitions with it: %s",
-                path,
-                len(partitions),
-                error.strerror or error,
-            )
+            reason = error.strerror or error
+            log.error("the data directory %s is offline, and %d partitions with it: %s", path, len(partitions), reason)
+            if self.fetchers is not None:
+                self.fetchers.forget(partitions)
             for tp in partitions:
                 self._resign(tp)
             if self._logs.all_offline:
-                reason = error.strerror or error
                 self.on_storage_lost(f"all data directories are offline, the last one {path}: {reason}")
             else:
                 self.on_directory_lost()
