@@ -33,7 +33,7 @@ from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
-from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
+from pykbroker.server.broker_channel import BrokerChannels, Connector
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
@@ -42,6 +42,7 @@ from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
+from pykbroker.server.inter_broker import connector_for
 from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
@@ -103,13 +104,13 @@ class Broker:
         clock: Clock | None = None,
         disk: Disk | None = None,
         database: Database | None = None,
-        connector: Connector = connect,
+        connector: Connector | None = None,
         users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = LiveConfig(config)
         self.database = database
-        self._connector = connector
+        self._connector = connector or connector_for(self.config)
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
@@ -368,7 +369,12 @@ class _Storage:
         self.metadata = MetadataCache(config)
         self.metadata.clustered = bool(config.zookeeper_connect) or broker.database is not None
         self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
+        self._cordon(frozenset())
+        config.subscribe(self._cordon)
         self._clock = clock
+
+    def _cordon(self, changed: frozenset[str]) -> None:
+        self.logs.cordoned = self._config.cordoned_log_dirs
 
     async def __aenter__(self) -> _Storage:
         store: MetadataStore | None = None

@@ -24,8 +24,9 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
-from pykbroker.server.broker_channel import connect
+from pykbroker.server.broker_channel import Connector
 from pykbroker.server.disk import ThreadedDisk
+from pykbroker.server.inter_broker import connector_for
 from pykbroker.testing.broker import STOP_SECONDS, as_texts
 
 T = TypeVar("T")
@@ -43,8 +44,9 @@ class _Links:
         self._cut: set[frozenset[int]] = set()
         self._open: dict[frozenset[int], list[trio.abc.Stream]] = {}
 
-    def connector(self, source: int) -> Callable[[int, Endpoint], Awaitable[trio.abc.Stream]]:
+    def connector(self, source: int, config: BrokerConfig) -> Connector:
         """Opens one broker's connections to others, where the link isn't cut."""
+        connect = connector_for(config)
 
         async def open_stream(target: int, endpoint: Endpoint) -> trio.abc.Stream:
             link = frozenset((source, target))
@@ -158,14 +160,18 @@ class AsyncKafkaCluster:
     async def _start(self, node_id: int) -> None:
         member = self._members[node_id]
         member.ended = trio.Event()
-        member.broker = Broker(member.config, database=self._database, connector=self._links.connector(node_id))
+        member.broker = Broker(
+            member.config, database=self._database, connector=self._links.connector(node_id, member.config)
+        )
         try:
             member.ready = await self._nursery.start(self._serve, member)
         except BaseException:
             member.broker = None
             raise
-        port = endpoint_text("127.0.0.1", member.ready.port)
-        member.config = member.config.with_properties({"listeners": f"PLAINTEXT://{port}"})
+        first, *others = member.config.broker_listeners
+        listeners = [f"{first.name}://{endpoint_text('127.0.0.1', member.ready.port)}"]
+        listeners += [f"{one.name}://{endpoint_text(one.host, one.port)}" for one in others]
+        member.config = member.config.with_properties({"listeners": ",".join(listeners)})
 
     async def _serve(self, member: _Member, task_status: trio.TaskStatus[Ready]) -> None:
         assert member.broker is not None
