@@ -369,7 +369,12 @@ class _Storage:
         self.metadata = MetadataCache(config)
         self.metadata.clustered = bool(config.zookeeper_connect) or broker.database is not None
         self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
+        self._cordon(frozenset())
+        config.subscribe(self._cordon)
         self._clock = clock
+
+    def _cordon(self, changed: frozenset[str]) -> None:
+        self.logs.cordoned = self._config.cordoned_log_dirs
 
     async def __aenter__(self) -> _Storage:
         store: MetadataStore | None = None

@@ -304,6 +304,10 @@ class ReplicaManager:
         replica = self._replicas.get(tp)
         return 0 if replica is None else replica.partition.high_watermark
 
+    def log_directories(self) -> dict[str, list[UnifiedLog] | None]:
+        """Each data directory with the logs in it; None for one that is offline."""
+        return self._logs.directories()
+
     def high_watermarks(self) -> dict[TopicPartition, int]:
         """Every hosted partition's high watermark, for the checkpoint."""
         return {tp: replica.partition.high_watermark for tp, replica in self._replicas.items()}
