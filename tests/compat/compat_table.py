@@ -146,6 +146,17 @@ TABLE: Mapping[str, Behaviour] = {
     "cooperative_rebalance": Behaviour(
         "Cooperative rebalance", {"shared": [0, 1, 2, 3], "revoked": 2, "kept_the_rest": True}
     ),
+    "consumer_protocol": Behaviour(
+        "The newer consumer protocol (KIP-848), assignor range",
+        {"ranges": [[0, 1], [2, 3]], "after_close": [0, 1, 2, 3]},
+    ),
+    "consumer_protocol_pattern": Behaviour("Newer consumer protocol: a regular expression", {"matching": True}),
+    "consumer_protocol_static": Behaviour(
+        "Newer consumer protocol: static members", {"same_partition": True, "other_undisturbed": True}
+    ),
+    "consumer_protocol_migration": Behaviour(
+        "Newer consumer protocol: online migration", {"shared": [0, 1], "after_close": [0, 1]}
+    ),
     "admin_create_topics": Behaviour(
         "Admin: create topics",
         {
@@ -229,6 +240,13 @@ TABLE: Mapping[str, Behaviour] = {
 KCAT_HAS_NO = "kcat has no option for it"
 TRANSACTIONAL = ("transactions", "read_committed_waits", "transactional_id_fences", "offsets_in_a_transaction")
 
+NEWER_PROTOCOL = (
+    "consumer_protocol",
+    "consumer_protocol_pattern",
+    "consumer_protocol_static",
+    "consumer_protocol_migration",
+)
+
 # What a client's own interface doesn't offer: no cell in the matrix.
 UNSUPPORTED: Mapping[tuple[str, str], str] = {
     **{
@@ -244,6 +262,12 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         for behaviour in TRANSACTIONAL
     },
     **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK},
+    **{
+        (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
+        for client in CLIENTS
+        if client != "confluent_kafka"
+        for behaviour in NEWER_PROTOCOL
+    },
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",

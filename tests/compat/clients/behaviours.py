@@ -559,6 +559,66 @@ def static_member_returns(driver: Driver, prefix: str) -> Any:
 
 
 @behaviour
+def consumer_protocol(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=4)
+    first = Member(driver, prefix, topic, protocol="consumer", assignor="range")
+    wait_for(lambda: len(first.assigned) == 4, "the first member has all four partitions", 30)
+    second = Member(driver, prefix, topic, protocol="consumer", assignor="range")
+    wait_for(lambda: len(first.assigned) == len(second.assigned) == 2, "each of two members has two partitions", 30)
+    ranges = sorted([partitions_of(first), partitions_of(second)])
+    driver.produce(topic, [Record(str(n).encode(), partition=n % 4) for n in range(8)])
+    wait_for(lambda: len(first.messages) + len(second.messages) >= 8, "eight records reach the two")
+    second.close()
+    wait_for(lambda: len(first.assigned) == 4, "the one left has all four partitions", 30)
+    outcome = {"ranges": ranges, "after_close": partitions_of(first)}
+    first.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_pattern(driver: Driver, prefix: str) -> Any:
+    topics = [raw.create_topic(driver.bootstrap, f"{prefix}-{name}", partitions=1) for name in "ab"]
+    member = Member(driver, prefix, f"^{prefix}-.*", protocol="consumer")
+    wait_for(lambda: len(member.assigned) == 2, "the member has the topics that match", 30)
+    topics.append(raw.create_topic(driver.bootstrap, f"{prefix}-c", partitions=1))
+    wait_for(lambda: len(member.assigned) == 3, "a topic that is made later is added", 30)
+    outcome = {"matching": sorted(topic for topic, _ in member.assigned) == topics}
+    member.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_static(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
+    stays = Member(driver, prefix, topic, protocol="consumer", instance_id="stays")
+    returns = Member(driver, prefix, topic, protocol="consumer", instance_id="returns")
+    wait_for(lambda: len(stays.assigned) == len(returns.assigned) == 1, "the two share the two partitions", 30)
+    before, changes = partitions_of(returns), len(stays.history)
+    returns.close()
+    returns = Member(driver, prefix, topic, protocol="consumer", instance_id="returns")
+    wait_for(lambda: bool(returns.assigned), "the member that came back has its partition", 30)
+    outcome = {"same_partition": partitions_of(returns) == before, "other_undisturbed": len(stays.history) == changes}
+    stays.close()
+    returns.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_migration(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
+    classic = Member(driver, prefix, topic, session_ms=6000)
+    wait_for(lambda: len(classic.assigned) == 2, "the classic member has both partitions", 30)
+    modern = Member(driver, prefix, topic, protocol="consumer")
+    wait_for(lambda: len(classic.assigned) == len(modern.assigned) == 1, "members of both kinds share", 30)
+    shared = sorted(partitions_of(classic) + partitions_of(modern))
+    modern.close()
+    wait_for(lambda: len(classic.assigned) == 2, "the classic member has both partitions again", 30)
+    outcome = {"shared": shared, "after_close": partitions_of(classic)}
+    classic.close()
+    return outcome
+
+
+@behaviour
 def cooperative_rebalance(driver: Driver, prefix: str) -> Any:
     topic = raw.create_topic(driver.bootstrap, prefix, partitions=4)
     revoked: list[int] = []

@@ -237,7 +237,9 @@ class Driver:
         raise NotImplementedError
 
     def consumer(self, group: str | None = None, **options: Any) -> Consumer:
-        """Options: reset, auto_commit, session_ms, instance_id, strategy, auto_create, on_revoke, committed_only."""
+        """Options: reset, auto_commit, session_ms, instance_id, strategy, auto_create, on_revoke, committed_only,
+        protocol ("consumer" for the newer one) and its assignor.
+        """
         raise NotImplementedError
 
     def transactions(self, transactional_id: str) -> Transactions:

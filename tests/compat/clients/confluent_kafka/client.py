@@ -281,8 +281,12 @@ class ConfluentDriver(Driver):
             "enable.auto.commit": options.get("auto_commit", False) and group is not None,
             "allow.auto.create.topics": options.get("auto_create", False),
             "topic.metadata.refresh.interval.ms": 500,
-            "partition.assignment.strategy": options.get("strategy", "range,roundrobin"),
         }
+        if options.get("protocol") == "consumer":
+            config["group.protocol"] = "consumer"
+            config["group.remote.assignor"] = options.get("assignor", "uniform")
+        else:
+            config["partition.assignment.strategy"] = options.get("strategy", "range,roundrobin")
         config["isolation.level"] = "read_committed" if options.get("committed_only") else "read_uncommitted"
         if "session_ms" in options:
             config |= {"session.timeout.ms": options["session_ms"], "heartbeat.interval.ms": 500}
