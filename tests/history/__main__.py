@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from tests.scenarios.real_cluster import eventually
 from pykbroker.metadata.zookeeper_server import find_server
 
 WRITERS = 2
+Fault = Callable[[Random], str]
 
 
 def main() -> int:
@@ -60,11 +62,12 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
         readers: list[Worker] = [Reader(history, servers), Committer(history, servers)]
         for worker in writers + readers:
             worker.start()
+        bag: list[Fault] = []
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(random.uniform(0.5, 2.5))
             began = time.monotonic()
-            what = fault(cluster, random)
+            what = fault(cluster, bag, random)
             count += 1
             print(f"{what} in {time.monotonic() - began:.1f} s; {len(history.acknowledged)} acknowledged", flush=True)
         cluster.settle()
@@ -86,13 +89,18 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     )
 
 
-def fault(cluster: FaultyCluster, random: Random) -> str:
-    """One fault; the brokers are all there again when it is over."""
+def fault(cluster: FaultyCluster, bag: list[Fault], random: Random) -> str:
+    """One fault, every kind in turn in random order; the brokers are all there again when it is over."""
+    if not bag:
+        bag += random.sample(cluster.faults, len(cluster.faults))
     while True:
         try:
-            return random.choice(cluster.faults)(random)
+            what = bag[-1](random)
         except OSError:
             time.sleep(0.2)  # Who was to be asked for the leader doesn't answer yet.
+        else:
+            bag.pop()
+            return what
 
 
 def make_topic(cluster: FaultyCluster) -> None:

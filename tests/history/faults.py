@@ -162,7 +162,10 @@ class FaultyCluster(RealCluster):
         """Everybody is back and in sync."""
 
         def whole() -> bool:
-            found = [self.partition(at, TOPIC, index).isr_nodes for at in BROKERS for index in range(4)]
-            return all(set(isr) == set(BROKERS) for isr in found)
+            found = {
+                at: {index: set(self.partition(at, TOPIC, index).isr_nodes) for index in range(4)} for at in BROKERS
+            }
+            assert all(isr == set(BROKERS) for known in found.values() for isr in known.values()), found
+            return True
 
-        eventually("all replicas are in sync", whole, 90)
+        eventually("all replicas are in sync, and every broker knows it", whole, 60)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from trio.testing import MockClock
 
 from pykbroker.cluster.image import PartitionState
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
+from pykbroker.metadata.store import StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.disk import InlineDisk
@@ -45,6 +47,22 @@ async def test_a_change_whose_answer_was_lost_is_done_when_it_is_asked_for_again
     wanted = replace(STATE, isr=(1,))
     await store.set(PATH, znodes.encode_state(wanted))
     assert (await IsrStore(store).propose(TP, wanted)).partition_epoch == 1
+
+
+async def test_what_could_not_be_told_is_told_later(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    real, failures = store.create, [1, 2, 3]
+
+    async def create(path: str, data: bytes = b"", **others: bool) -> str:
+        if failures:
+            failures.pop()
+            raise StoreError(path, "no connection")
+        return await real(path, data, **others)
+
+    monkeypatch.setattr(store, "create", create)
+    await IsrStore(store).propose(TP, replace(STATE, isr=(1,)))
+    assert await store.children(znodes.ISR_CHANGES) == ["isr_change_0000000000"]
 
 
 async def test_a_topic_that_is_gone(store: EmbeddedStore) -> None:
