@@ -209,6 +209,9 @@ TABLE: Mapping[str, Behaviour] = {
             "group.max.session.timeout.ms": "1800000",
         },
     ),
+    "admin_alter_configs": Behaviour(
+        "Admin: change a topic's and a broker's configs while they are in use", {"retention.ms": ["54321", True]}
+    ),
     "admin_describe_cluster": Behaviour(
         "Admin: describe the cluster",
         {"has_cluster_id": True, "controller_is_a_broker": True, "bootstrap_among_brokers": True},
@@ -258,6 +261,7 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         }.items()
         for behaviour in TRANSACTIONAL
     },
+    **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK},
     **{
         (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
         for client in CLIENTS
@@ -333,6 +337,7 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
                 "admin_add_partitions",
                 "admin_topic_configs",
                 "admin_broker_configs",
+                "admin_alter_configs",
                 "admin_groups",
                 "admin_delete_groups",
             )

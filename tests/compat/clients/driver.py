@@ -204,6 +204,10 @@ class Admin:
     def broker_config(self, broker: int) -> dict[str, str]:
         raise NotImplementedError
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        """Sets keys of a "topic" or a "broker"; raises where that is refused."""
+        raise NotImplementedError
+
     def list_groups(self) -> set[str]:
         raise NotImplementedError
 

@@ -172,6 +172,12 @@ class AiokafkaAdmin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {e["config_names"]: e["config_value"] for e in self._config(ConfigResourceType.BROKER, str(broker))}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        resource = ConfigResource(ConfigResourceType[kind.upper()], name, configs=dict(config))
+        answers = [answer.to_object() for answer in wait(self._admin.alter_configs([resource]))]
+        codes = [entry["error_code"] for answer in answers for entry in answer["resources"]]
+        assert codes == [0], answers
+
     def list_groups(self) -> set[str]:
         return {group[0] for group in wait(self._admin.list_consumer_groups())}
 

@@ -10,7 +10,15 @@ from typing import Any
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
 from behaviours import BEHAVIOURS
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 from driver import (
     Admin,
     BrokerError,
@@ -172,6 +180,14 @@ class ConfluentAdmin(Admin):
 
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: entry.value for key, entry in self._config(ResourceType.BROKER, str(broker)).items()}
+
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType[kind.upper()], name, incremental_configs=entries)
+        (future,) = self._admin.incremental_alter_configs([resource]).values()
+        future.result()
 
     def list_groups(self) -> set[str]:
         return {group.group_id for group in self._admin.list_consumer_groups().result(30).valid}

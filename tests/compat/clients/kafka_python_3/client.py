@@ -68,6 +68,9 @@ class KafkaPython3Admin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: entry["value"] for key, entry in self._config(ConfigResourceType.BROKER, str(broker)).items()}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        self._admin.alter_configs([ConfigResource(ConfigResourceType[kind.upper()], name, configs=dict(config))])
+
     def list_groups(self) -> set[str]:
         return {group["group_id"] for group in self._admin.list_groups()}
 
