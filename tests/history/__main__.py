@@ -70,12 +70,18 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
             what = fault(cluster, bag, random)
             count += 1
             print(f"{what} in {time.monotonic() - began:.1f} s; {len(history.acknowledged)} acknowledged", flush=True)
+        began = time.monotonic()
         cluster.settle()
+        print(f"in sync after {time.monotonic() - began:.1f} s", flush=True)
         for workers in (writers, readers):
             for worker in workers:
                 worker.stopping.set()
             for worker in workers:
                 worker.join(200)
+                name = type(worker).__name__
+                print(f"{name} ended {time.monotonic() - began:.1f} s after the last fault", flush=True)
+                if worker.is_alive():
+                    history.blame(f"a {name} doesn't come to an end")
             time.sleep(1)
         cluster.settle()
         for number in BROKERS:
