@@ -54,9 +54,7 @@ impl Administering {
                 Ok(json!(list.groups().iter().map(|group| group.name()).collect::<Vec<_>>()))
             }
             "describe_group" => self.describe_group(text(request, "group")),
-            "delete_group" => {
-                Ok(codes(block_on(self.admin.delete_groups(&[text(request, "group")], &self.options))?))
-            }
+            "delete_group" => Ok(codes(block_on(self.admin.delete_groups(&[text(request, "group")], &self.options))?)),
             _ => Err(Failure::Text(format!("no call {name}"))),
         }
     }

@@ -25,11 +25,9 @@ impl ProducerContext for Reporting {
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, to: Self::DeliveryOpaque) {
         let report = match delivered {
-            Ok(record) => Ok([
-                i64::from(record.partition()),
-                record.offset(),
-                record.timestamp().to_millis().unwrap_or(-1),
-            ]),
+            Ok(record) => {
+                Ok([i64::from(record.partition()), record.offset(), record.timestamp().to_millis().unwrap_or(-1)])
+            }
             Err((error, _)) => Err(error.clone()),
         };
         // Nobody listens any more once another record of the same call has failed.
