@@ -26,6 +26,7 @@ from pykbroker.server.disk import InlineDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.request import Handler, RequestContext
 from pykbroker.storage.log_manager import LogManager
@@ -79,6 +80,7 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         services = SimpleNamespace(
             config=config,
             configs=configs,
+            quotas=ClientQuotas(config, configs.entities, clock, purgatory),
             clock=clock,
             disk=disk,
             purgatory=purgatory,
@@ -161,3 +163,17 @@ def wire(shared_broker: KafkaBroker) -> Iterator[Wire]:
     """A connection to the shared broker."""
     with Wire(shared_broker.host, shared_broker.port) as client:
         yield client
+
+
+@pytest.fixture
+def wire_to() -> Iterator[Callable[..., Wire]]:
+    """Makes connections to whatever has a host and a port."""
+    made: list[Wire] = []
+
+    def connect(broker: Any) -> Wire:
+        made.append(Wire(broker.host, broker.port))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()

@@ -1,9 +1,10 @@
 """Each line of `apis.gaps` is true: when one isn't any more, it has to go."""
 
 from pykbroker.apis import HANDLERS, gaps
-from pykbroker.cluster.features import FEATURES
 from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
+from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 
@@ -18,11 +19,6 @@ def test_two_phase_commit_is_not_served() -> None:
     assert HANDLERS[ApiKey.INIT_PRODUCER_ID].versions.high < 6
 
 
-def test_features_of_groups_are_not_there() -> None:
-    assert gaps.FEATURES
-    assert not {"group.version", "share.version"} & FEATURES.keys()
-
-
 def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
     assert gaps.DOCUMENTATION
     broker = DescribeConfigsRequest.Resource(resource_type=4, resource_name="1", configuration_keys=None)
@@ -30,3 +26,12 @@ def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
         (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
     assert result.configs
     assert {config.documentation for config in result.configs} == {None}
+
+
+def test_listeners_are_not_altered(kafka_broker: KafkaBroker) -> None:
+    assert gaps.LISTENERS
+    config = IncrementalAlterConfigsRequest.Resource.Config(name="listeners", value="PLAINTEXT://127.0.0.1:1")
+    broker = IncrementalAlterConfigsRequest.Resource(resource_type=4, resource_name="1", configs=[config])
+    with WireClient(kafka_broker.host, kafka_broker.port) as client:
+        (answer,) = client.request(IncrementalAlterConfigsRequest(resources=[broker]), 1).responses
+    assert answer.error_code == ErrorCode.INVALID_REQUEST

@@ -156,22 +156,31 @@ def test_a_session_ends_with_its_connection() -> None:
     client = Conversation()
     client.fetch(0, 0)
     client.fetch(0, 0, key=SessionKey("g", "other"), connection=2)
-    session, empty = client.sessions.disconnected(1)
-    assert session is not None
-    assert session.key == KEY
-    assert empty is None
+    ended, empty = client.sessions.disconnected(1)
+    assert [session.key for session in ended] == [KEY]
+    assert empty == set()
     assert client.sessions.get(KEY) is None
-    session, empty = client.sessions.disconnected(2)
-    assert session is not None
-    assert empty == "g"
-    assert client.sessions.disconnected(2) == (None, None)
+    ended, empty = client.sessions.disconnected(2)
+    assert len(ended) == 1
+    assert empty == {"g"}
+    assert client.sessions.disconnected(2) == ([], set())
+
+
+def test_all_sessions_of_a_connection_end_with_it() -> None:
+    client = Conversation()
+    client.fetch(0, 0)
+    client.fetch(0, 0, key=SessionKey("h", "m"))
+    ended, empty = client.sessions.disconnected(1)
+    assert len(ended) == 2
+    assert empty == {"g", "h"}
+    assert len(client.sessions) == 0
 
 
 def test_a_session_that_moved_to_another_connection_goes_on_when_the_first_is_gone() -> None:
     client = Conversation()
     client.fetch(0, 0)
     client.fetch(0, 0, connection=2)
-    assert client.sessions.disconnected(1) == (None, None)
+    assert client.sessions.disconnected(1) == ([], set())
     assert client.sessions.get(KEY) is not None
 
 
@@ -179,7 +188,7 @@ def test_a_group_is_empty_when_its_last_connection_is_gone_even_if_the_session_w
     client = Conversation()
     client.fetch(0, 0)
     client.sessions.remove(KEY)
-    assert client.sessions.disconnected(1) == (None, "g")
+    assert client.sessions.disconnected(1) == ([], {"g"})
 
 
 KEYS = st.builds(SessionKey, st.sampled_from("gh"), st.sampled_from("mn"))
@@ -224,10 +233,12 @@ class SessionsAgainstADict(RuleBasedStateMachine):
 
     @rule(connection=st.integers(1, 3))
     def cut(self, connection: int) -> None:
-        session, empty = self.client.sessions.disconnected(connection)
-        if session is not None:
-            assert self.model.pop(session.key)[2] == connection
-        assert empty is None or all(key.group_id != empty for key in self.model)
+        ended, empty = self.client.sessions.disconnected(connection)
+        gone = {key for key, (_, _, on) in self.model.items() if on == connection}
+        assert {session.key for session in ended} == gone
+        for key in gone:
+            del self.model[key]
+        assert not empty & {key.group_id for key in self.model}
 
     @invariant()
     def no_more_than_allowed(self) -> None:

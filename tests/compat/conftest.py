@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import raw
 from compat_runs import Runs, broker_process
+from compat_table import QUICK
 
 BOOTSTRAP_VARIABLE = "PYKBROKER_COMPAT_BOOTSTRAP"
 
@@ -25,6 +26,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="HOST:PORT",
         help="run the behaviour table against this broker instead of starting one",
     )
+    parser.addoption(
+        "--clients",
+        choices=("quick", "all", "others"),
+        default="quick",
+        help="which clients of the behaviour table take part: those of `make test`, all of them, or the others",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the cells of clients that aren't asked for."""
+    chosen = config.getoption("--clients", default="quick")
+    if chosen == "all":
+        return
+    left_out = []
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if "client" in params and "behaviour" in params and (params["client"] in QUICK) != (chosen == "quick"):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

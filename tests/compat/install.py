@@ -22,7 +22,23 @@ REQUIREMENTS = {
     "confluent_kafka": ["confluent-kafka>=2.6"],
     "aiokafka": ["aiokafka>=0.12", "cramjam"],
 }
-CLIENTS = [*REQUIREMENTS, "kcat"]
+JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0": "1.0.2"}
+"""Versions of Apache Kafka's own client, from Maven."""
+GO = {"franz_go": "franz", "sarama": "sarama", "kafka_go": "segmentio"}
+"""Go clients, and their bridges' folders in clients/go: go.mod names the versions."""
+CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs"]
+SOURCES = Path(__file__).parent / "clients"
+MINUTES_TO_INSTALL = 10
+
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>jars</groupId><artifactId>jars</artifactId><version>1</version>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-clients</artifactId><version>{version}</version></dependency>
+<dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId>
+<version>2.17.2</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+"""
 
 
 class InstallError(Exception):
@@ -30,14 +46,26 @@ class InstallError(Exception):
 
 
 def folder(client: str) -> Path:
-    """Where a Python client is installed: what PYTHONPATH has to name."""
-    return ROOT / f"{client}-py{PYTHON}"
+    """Where a client is installed: for a Python one what PYTHONPATH has to name."""
+    return ROOT / (f"{client}-py{PYTHON}" if client in REQUIREMENTS else client)
+
+
+def program(client: str) -> Path:
+    """The client's program, which takes a bootstrap address and the names of behaviours."""
+    source = "java" if client in JAVA else "go" if client in GO else client
+    return SOURCES / source / "client.py"
 
 
 def install(client: str) -> None:
     """Install one client if it isn't there; InstallError with the reason."""
     if client == "kcat":
         install_kcat()
+    elif client in JAVA:
+        install_java(client)
+    elif client in GO:
+        install_go(client)
+    elif client == "kafkajs":
+        install_kafkajs()
     else:
         install_python(client)
 
@@ -75,6 +103,66 @@ def install_kcat() -> None:
         )
         if done.returncode and command[1] == "install":
             raise InstallError(f"{' '.join(command)}: {last_line(done.stderr)}")
+
+
+def install_java(client: str) -> None:
+    """Apache Kafka's client of one version, and the bridge compiled against it."""
+    target, version = folder(client), JAVA[client]
+    java = SOURCES / "java"
+    sources = [
+        java / "Bridge.java",
+        java / "Transactional.java",
+        (java / "before_2_0" if version < "2" else java) / "Groups.java",
+    ]
+    wanted = "\n".join([version, *(source.read_text() for source in sources)])
+    marker = target / "installed.txt"
+    if marker.exists() and marker.read_text() == wanted:
+        return
+    for command in ("java", "javac", "mvn"):
+        if shutil.which(command) is None:
+            raise InstallError(f"there is no {command}")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    pom = target / "pom.xml"
+    pom.write_text(_POM.format(version=version))
+    checked("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}")
+    checked("javac", "-nowarn", "-cp", f"{target}/*", "-d", str(target), *map(str, sources))
+    marker.write_text(wanted)
+
+
+def install_go(client: str) -> None:
+    """Go's own cache knows what is built already."""
+    if shutil.which("go") is None:
+        raise InstallError("there is no go")
+    checked("go", "build", "-C", str(SOURCES / "go"), "-o", str(folder(client) / "bridge"), f"./{GO[client]}")
+
+
+def install_kafkajs() -> None:
+    """The packages that package.json names, and the bridge beside them."""
+    if shutil.which("npm") is None:
+        raise InstallError("there is no npm")
+    source, target = SOURCES / "kafkajs", folder("kafkajs")
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "bridge.js", target)
+    wanted, marker = (source / "package.json").read_text(), target / "package.json"
+    if marker.exists() and marker.read_text() == wanted:
+        return
+    marker.write_text(wanted)
+    try:
+        checked("npm", "install", "--prefix", str(target), "--no-audit", "--no-fund", "--ignore-scripts")
+    except InstallError:
+        marker.unlink()
+        raise
+
+
+def checked(*command: str) -> None:
+    """Runs one step of an installation; InstallError with what it said last."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES_TO_INSTALL)
+    except subprocess.TimeoutExpired as late:
+        raise InstallError(f"{command[0]}: no end after {MINUTES_TO_INSTALL} minutes") from late
+    if done.returncode:
+        raise InstallError(f"{' '.join(command[:2])}: {last_line(done.stderr or done.stdout)}")
 
 
 def last_line(text: str) -> str:

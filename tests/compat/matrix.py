@@ -1,5 +1,7 @@
 """`python tests/compat/matrix.py [--bootstrap HOST:PORT]`: run the behaviour table and print it in Markdown.
 
+With `--write FILE` it takes the place of the table that stands in that file, between its two marks.
+
 Needs no pytest. Exit status 1 when a cell isn't as expected; the reasons go to stderr.
 """
 
@@ -12,8 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from compat_runs import Runs, broker_process
-from compat_table import CLIENTS, TABLE, UNSUPPORTED, cells, expected
+from compat_table import CLIENTS, TABLE, UNSUPPORTED, cells, expected, told
 
+BEGIN, END = "<!-- the table: made by `make compat` -->", "<!-- end of the table -->"
 YES, NO, NOT_OFFERED, NOT_INSTALLED = "✓", "✗", "–", "?"
 
 
@@ -24,7 +27,7 @@ def mark(runs: Runs, client: str, behaviour: str) -> str:
     if client in runs.missing:
         return NOT_INSTALLED
     answer = runs.answer(client, behaviour)
-    if answer.get("outcome") == expected(client, behaviour) and "error" not in answer:
+    if "error" not in answer and told(client, behaviour, answer["outcome"]) == expected(client, behaviour):
         return YES
     print(f"{client} {behaviour}: {answer.get('error', answer.get('outcome'))}", file=sys.stderr)
     return NO
@@ -51,6 +54,7 @@ def heading(client: str, version: str | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="another broker than a pykbroker started for it")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="a page whose table is replaced")
     options = parser.parse_args()
     with ExitStack() as stack:
         bootstrap = options.bootstrap
@@ -62,6 +66,9 @@ def main() -> int:
         runs.start()
         text = markdown(runs)
     print(text)
+    if options.write is not None:
+        before, _, rest = options.write.read_text().partition(BEGIN)
+        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
     return 1 if NO in text else 0
 
 

@@ -10,20 +10,26 @@ from pykbroker.apis import (
     api_versions,
     cluster,
     configs,
+    consumer_groups,
     delegation_tokens,
     features,
     fetch,
     groups,
     inter_broker,
     list_offsets,
+    log_dirs,
     metadata,
     offsets,
     produce,
     producers,
+    quotas,
     reassignments,
     records,
     sasl,
     scram_users,
+    share_fetch,
+    share_groups,
+    share_state,
     topics,
     transactions,
 )
@@ -34,18 +40,24 @@ _FAMILIES = (
     api_versions,
     cluster,
     configs,
+    consumer_groups,
     delegation_tokens,
     features,
     fetch,
     groups,
     inter_broker,
     list_offsets,
+    log_dirs,
     metadata,
     offsets,
     produce,
     producers,
+    quotas,
     reassignments,
     records,
+    share_fetch,
+    share_groups,
+    share_state,
     sasl,
     scram_users,
     topics,
@@ -59,3 +71,13 @@ HANDLERS: Mapping[int, Handler] = {
     if isinstance(handler, Handler)
 }
 """Every API that is served, by its key."""
+
+CLUSTER_ALONE: frozenset[int] = frozenset(
+    handler.request.key for handler in vars(inter_broker).values() if isinstance(handler, Handler)
+)
+"""Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
+
+
+def served(*, clustered: bool) -> Mapping[int, Handler]:
+    """The table of a broker that has others beside it, or has none."""
+    return {key: handler for key, handler in HANDLERS.items() if clustered or key not in CLUSTER_ALONE}

@@ -7,15 +7,20 @@ from pykbroker.protocol.api_keys import ApiKey
 TWO_PHASE_COMMIT = (
     "InitProducerId 6 (two-phase commit, KIP-939) is not served, as it is unstable in Apache Kafka 4.3 and off there."
 )
-FEATURES = "Neither group.version nor share.version is a feature yet."
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
+LISTENERS = (
+    "`listeners`, `listener.security.protocol.map`, `principal.builder.class` and `metric.reporters` can't be altered "
+    "while the broker runs: INVALID_REQUEST."
+)
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
-        ApiKey.OFFSET_DELETE,
-        ApiKey.CONSUMER_GROUP_HEARTBEAT,
-        ApiKey.CONSUMER_GROUP_DESCRIBE,
+        ApiKey.STREAMS_GROUP_HEARTBEAT,
+        ApiKey.STREAMS_GROUP_DESCRIBE,
+        ApiKey.GET_TELEMETRY_SUBSCRIPTIONS,
+        ApiKey.PUSH_TELEMETRY,
+        ApiKey.ALTER_REPLICA_LOG_DIRS,
     }
 )
 """The APIs that clients are most likely to miss."""

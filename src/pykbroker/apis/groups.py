@@ -5,6 +5,7 @@ A handler fits versions to the coordinator's questions and answers; what a group
 
 from __future__ import annotations
 
+from pykbroker.coordinator.share.state import ShareKey
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsRequest, DescribeGroupsResponse
@@ -16,13 +17,15 @@ from pykbroker.protocol.messages.list_groups import ListGroupsRequest, ListGroup
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.request import RequestContext, handles
+from pykbroker.server.share_coordinator import ShareCoordinator
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
 
 Coordinator = FindCoordinatorResponse.Coordinator
 DescribedGroup = DescribeGroupsResponse.Group
 
-GROUP_KEY_TYPE, TRANSACTION_KEY_TYPE = 0, 1
+GROUP_KEY_TYPE, TRANSACTION_KEY_TYPE, SHARE_KEY_TYPE = range(3)
 FIRST_WITH_COORDINATOR_KEYS = 4
+FIRST_WITH_SHARE_KEYS = 6
 FIRST_WITH_NULL_PROTOCOL = 7
 FIRST_WITH_LEAVING_MEMBERS = 3
 FIRST_WITH_GROUP_ID_NOT_FOUND = 6
@@ -35,7 +38,7 @@ GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 async def find_coordinator(request: FindCoordinatorRequest, context: RequestContext) -> FindCoordinatorResponse:
     """FindCoordinator 0-6: answers a broker once it serves the key. From 4 on for any number of keys (KIP-699).
 
-    The internal topic is made when it is first needed.
+    The internal topic is made when it is first needed. From 6 on brokers ask for share-partitions' states (KIP-932).
     """
     if context.api_version >= FIRST_WITH_COORDINATOR_KEYS:
         found = [await _coordinator(key, request.key_type, context) for key in request.coordinator_keys]
@@ -50,11 +53,14 @@ async def _coordinator(key: str, key_type: int, context: RequestContext) -> Coor
     answer = Coordinator(key=key, node_id=-1, host="", port=-1, error_message=None)
     services = context.services
     try:
-        coordinator: GroupCoordinator | TransactionCoordinator
+        coordinator: GroupCoordinator | TransactionCoordinator | ShareCoordinator
         if key_type == GROUP_KEY_TYPE:
             coordinator = services.group_coordinator
         elif key_type == TRANSACTION_KEY_TYPE:
             coordinator = services.transaction_coordinator
+        elif key_type == SHARE_KEY_TYPE:
+            _check_share_key(key, context.api_version)
+            coordinator = services.share_coordinator
         else:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"There is no coordinator of key type {key_type}")
         tp = coordinator.partition_for(key)
@@ -71,6 +77,15 @@ async def _coordinator(key: str, key_type: int, context: RequestContext) -> Coor
         answer.error_code = ErrorCode.COORDINATOR_NOT_AVAILABLE if retry else error.code
         answer.error_message = error.message
     return answer
+
+
+def _check_share_key(key: str, version: int) -> None:
+    if version < FIRST_WITH_SHARE_KEYS:
+        raise KafkaError(ErrorCode.INVALID_REQUEST)
+    try:
+        ShareKey.parse(key)
+    except ValueError as error:
+        raise KafkaError(ErrorCode.INVALID_REQUEST) from error
 
 
 @handles(JoinGroupRequest, "0-9")
@@ -144,7 +159,9 @@ async def delete_groups(request: DeleteGroupsRequest, context: RequestContext) -
     results = []
     for group_id in dict.fromkeys(request.groups_names):
         try:
-            code = await context.services.group_coordinator.delete(group_id)
+            code = await context.services.share_groups.delete_states(group_id)
+            if code is ErrorCode.NONE:
+                code = await context.services.group_coordinator.delete(group_id)
         except KafkaError as error:
             code = error.code
         results.append(DeleteGroupsResponse.Result(group_id=group_id, error_code=code))

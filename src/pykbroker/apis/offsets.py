@@ -15,6 +15,7 @@ from pykbroker.coordinator.group.records import CommittedOffset
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from pykbroker.protocol.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
 from pykbroker.protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext, handles
@@ -24,6 +25,7 @@ CommitPartition = OffsetCommitResponse.Topic.Partition
 FetchGroup = OffsetFetchResponse.Group
 FetchTopic = OffsetFetchResponse.Group.Topic
 FetchPartition = OffsetFetchResponse.Group.Topic.Partition
+DeletedTopic = OffsetDeleteResponse.Topic
 Fetched = Mapping[TopicPartition, CommittedOffset | None]
 
 FIRST_WITH_TOPIC_IDS = 10
@@ -77,7 +79,9 @@ async def offset_commit(request: OffsetCommitRequest, context: RequestContext) -
 async def _commit(
     request: OffsetCommitRequest, offsets: Mapping[TopicPartition, OffsetToCommit], context: RequestContext
 ) -> dict[TopicPartition, ErrorCode]:
-    committer = Committer(request.member_id, request.group_instance_id, request.generation_id_or_member_epoch)
+    committer = Committer(
+        request.member_id, request.group_instance_id, request.generation_id_or_member_epoch, context.api_version
+    )
     try:
         return await context.services.group_coordinator.commit(request.group_id, committer, offsets)
     except KafkaError as error:
@@ -154,7 +158,9 @@ async def _fetch_group(group: OffsetFetchRequest.Group, context: RequestContext,
             else:
                 wanted += [TopicPartition(name, index) for index in topic.partition_indexes]
     try:
-        fetched = await context.services.group_coordinator.fetch(group.group_id, wanted, stable=stable)
+        fetched = await context.services.group_coordinator.fetch(
+            group.group_id, wanted, stable=stable, member=(group.member_id, group.member_epoch)
+        )
     except KafkaError as error:
         answer.error_code = error.code
         return answer
@@ -209,3 +215,25 @@ def _shown(committed: CommittedOffset | None) -> tuple[int, int, str]:
     if committed is None:
         return -1, -1, ""
     return committed.offset, committed.leader_epoch, committed.metadata
+
+
+@handles(OffsetDeleteRequest, "0")
+async def offset_delete(request: OffsetDeleteRequest, context: RequestContext) -> OffsetDeleteResponse:
+    """OffsetDelete 0: of topics that exist and that no member of the group reads (KIP-496)."""
+    metadata = context.services.metadata
+    asked = [
+        TopicPartition(topic.name, partition.partition_index)
+        for topic in request.topics
+        for partition in topic.partitions
+    ]
+    known = [tp for tp in asked if metadata.partition(tp) is not None]
+    unknown = dict.fromkeys((tp for tp in asked if tp not in known), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    try:
+        codes = await context.services.group_coordinator.delete_offsets(request.group_id, known)
+    except KafkaError as error:
+        return OffsetDeleteResponse(error_code=error.code)
+    topics: dict[str, DeletedTopic] = {}
+    for tp, code in {**unknown, **codes}.items():
+        topic = topics.setdefault(tp.topic, DeletedTopic(name=tp.topic))
+        topic.partitions.append(DeletedTopic.Partition(partition_index=tp.partition, error_code=code))
+    return OffsetDeleteResponse(topics=list(topics.values()))

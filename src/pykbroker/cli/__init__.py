@@ -13,14 +13,32 @@ from importlib import import_module
 
 COMMANDS = {
     "start": "start a broker",
-    "completion": "print what makes a shell complete this command line",
-    "topics": "topics: list, describe, create, alter, delete",
+    "topics": "list, describe, create, alter and delete topics",
     "produce": "send records",
     "consume": "print records",
+    "groups": "list, describe, reset and delete consumer, share and streams groups",
+    "offsets": "show where partitions begin and end",
+    "configs": "list, describe and alter configs",
+    "acls": "list, add and remove access rules",
+    "users": "list, add and delete users with SCRAM passwords",
+    "tokens": "list, create, renew and expire delegation tokens",
+    "quotas": "describe and alter quotas",
+    "cluster": "show brokers and controllers",
+    "log-dirs": "describe data directories",
+    "delete-records": "delete records up to an offset",
+    "reassign": "move partitions to other brokers",
+    "elect-leaders": "elect preferred leaders",
+    "transactions": "list, describe and end transactions",
+    "features": "describe, upgrade and downgrade features",
+    "api-versions": "show what brokers serve",
     "dump-log": "print the files of a partition",
     "verify": "check data directories",
+    "completion": "print what makes a shell complete this command line",
 }
 """Each has a module of its name, with `parser()`, and `main(arguments)` where it doesn't talk to a cluster."""
+
+
+HELP = ("--help", "-h", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return complete()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in HELP:
+        print(overview())
+        return 0
+    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+        print(f"pykbroker: there is no command {words[0]!r}{_like(words[0])} (see pykbroker --help)", file=sys.stderr)
+        return 2
     name = words.pop(0) if words and words[0] in COMMANDS else "start"
     module = import_module(f"pykbroker.cli.{name.replace('-', '_')}")
     if hasattr(module, "main"):
@@ -38,3 +62,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pykbroker.cli import session
 
     return session.main(module.parser(), words)
+
+
+def overview() -> str:
+    """What there is, a command a line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}   {description}" for name, description in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pykbroker [COMMAND] [options]",
+            "",
+            "A Kafka broker, and a command line for any Kafka cluster. Without a command it starts a broker.",
+            "",
+            *lines,
+            "",
+            "`pykbroker COMMAND --help` says more.",
+        ]
+    )
+
+
+def _like(word: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, COMMANDS, n=1)
+    return f": did you mean {close[0]}?" if close else ""

@@ -27,7 +27,8 @@ class Table(NamedTuple):
         cells = [[cell(row.get(column)) for column in self.columns] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
         right = [
-            bool(self.rows) and all(isinstance(row.get(column), (int, type(None))) for row in self.rows)
+            any(isinstance(row.get(column), int) for row in self.rows)
+            and all(isinstance(row.get(column), (int, type(None))) for row in self.rows)
             for column in self.columns
         ]
         texts = [self.title] if self.title else []

@@ -234,7 +234,9 @@ class Cluster:
             if topic.error_code and topic.error_code not in _LEADER_MOVED:
                 done[one] = KafkaError(ErrorCode(topic.error_code), f"topic {one.topic}")
             elif state is None and not topic.error_code:
-                done[one] = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"topic {one.topic} has no {one}")
+                done[one] = KafkaError(
+                    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"topic {one.topic} has no partition {one.partition}"
+                )
             elif state is not None and state.leader_id in self.brokers:
                 leaders[state.leader_id].append(one)
         return leaders

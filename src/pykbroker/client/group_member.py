@@ -57,7 +57,7 @@ class GroupMember:
             synced = await self._sync(joined)
             if synced.error_code not in _AGAIN:
                 raise_for(synced.error_code, f"group {self._group}")
-                return _assigned(synced.assignment)
+                return assigned_partitions(synced.assignment)
             if not await backoff.wait():
                 raise_for(synced.error_code, f"group {self._group}")
 
@@ -160,7 +160,8 @@ def _encoded(partitions: Sequence[TopicPartition]) -> bytes:
     return bytes(2) + Assignment(assigned_partitions=listed).encode(0)
 
 
-def _assigned(assignment: bytes | memoryview) -> list[TopicPartition]:
+def assigned_partitions(assignment: bytes | memoryview) -> list[TopicPartition]:
+    """The partitions in what a leader told a member; none in an empty assignment."""
     if len(assignment) < 2:
         return []
     version = min(int.from_bytes(assignment[:2], "big"), 3)

@@ -21,8 +21,12 @@ class Feature(NamedTuple):
 
 
 TRANSACTION_VERSION = "transaction.version"
+GROUP_VERSION = "group.version"
+SHARE_VERSION = "share.version"
 
 FEATURES: Mapping[str, Feature] = {
+    GROUP_VERSION: Feature(0, 1),  # 1: consumer groups (KIP-848).
+    SHARE_VERSION: Feature(0, 1),  # 1: share groups (KIP-932).
     TRANSACTION_VERSION: Feature(0, 2),  # 1: newer records (KIP-915); 2: an epoch per transaction (KIP-890).
 }
 

@@ -157,6 +157,8 @@ class SharePartition:
 
     def may_acquire(self) -> bool:
         """Whether a fetch can find anything that it may have: records given back, or room for more."""
+        if self.life is not ACTIVE:
+            return False
         return self.next_fetch_offset() != self.end_offset + 1 or self.in_flight < self.config.max_locks
 
     def next_fetch_offset(self) -> int:

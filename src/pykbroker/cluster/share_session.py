@@ -112,8 +112,8 @@ class ShareSessions:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._sessions: dict[SessionKey, ShareSession] = {}
-        self._connections: dict[int, SessionKey] = {}
-        """The last session of each connection, for as long as that lives."""
+        self._connections: dict[int, set[SessionKey]] = {}
+        """Whose sessions began on a connection, for as long as that lives."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -176,18 +176,19 @@ class ShareSessions:
         """Ends a session, if there is one."""
         return self._sessions.pop(key, None)
 
-    def disconnected(self, connection_id: int) -> tuple[ShareSession | None, str | None]:
-        """A connection is gone: the session that ends with it, and the group that has no session left."""
-        key = self._connections.pop(connection_id, None)
-        if key is None:
-            return None, None
-        session = self._sessions.get(key)
-        if session is not None and session.connection_id != connection_id:
-            session = None  # The member went on with another connection.
-        if session is not None:
-            del self._sessions[key]
-        empty = all(other.group_id != key.group_id for other in self._sessions)
-        return session, key.group_id if empty else None
+    def disconnected(self, connection_id: int) -> tuple[list[ShareSession], set[str]]:
+        """A connection is gone: the sessions that end with it, and the groups that have none left."""
+        keys = self._connections.pop(connection_id, ())
+        ended = []
+        for key in keys:
+            session = self._sessions.get(key)
+            if session is not None and session.connection_id == connection_id:
+                ended.append(self._sessions.pop(key))
+        return ended, {key.group_id for key in keys if not self.has_group(key.group_id)}
+
+    def has_group(self, group_id: str) -> bool:
+        """Whether a member of this group has a session."""
+        return any(key.group_id == group_id for key in self._sessions)
 
     def _find(self, key: SessionKey) -> ShareSession:
         session = self._sessions.get(key)
@@ -199,5 +200,5 @@ class ShareSessions:
         if len(self._sessions) >= self._limit:
             raise KafkaError(ErrorCode.SHARE_SESSION_LIMIT_REACHED)
         session = self._sessions[key] = ShareSession(key, connection_id)
-        self._connections[connection_id] = key
+        self._connections.setdefault(connection_id, set()).add(key)
         return session

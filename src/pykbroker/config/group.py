@@ -79,6 +79,21 @@ class DynamicGroupConfig(GroupKeys):
         return cls(**values)
 
 
+BY_DURATION = "by_duration:"
+"""What `share.auto.offset.reset` begins with where it names an age."""
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration in days, hours, minutes and seconds: `P3DT12H30M1.5S`, checked before."""
+    days, _, rest = text.upper().removeprefix("P").partition("T")
+    seconds = float(days.removesuffix("D") or 0) * 86_400
+    for unit, factor in (("H", 3600), ("M", 60), ("S", 1)):
+        number, found, after = rest.partition(unit)
+        if found:
+            seconds, rest = seconds + float(number) * factor, after
+    return int(seconds * 1000)
+
+
 def validate_group_overrides(broker: BrokerConfig, overrides: Mapping[str, str]) -> None:
     """Checks all overrides of a group; raises ConfigError, whose `allowed` may be Kafka's whole sentence."""
     for name in overrides:

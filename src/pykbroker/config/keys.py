@@ -6,6 +6,7 @@ infers. It parses, checks and formats values as Kafka does. It never reads a fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
@@ -267,6 +268,9 @@ def split(text: str) -> tuple[str, ...]:
     return tuple([part.strip() for part in text.split(",")]) if text.strip() else ()
 
 
+DURATION = re.compile(r"by_duration:P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", re.IGNORECASE)
+
+
 def complaint(value: Any, valid: str) -> str | None:
     """What is wrong with a value, in Kafka's words, by a notation like `[0,...,1]`, `[1,...] or -1`, `[a, b]`."""
     notation, _, also = valid.partition(" or ")
@@ -282,7 +286,7 @@ def complaint(value: Any, valid: str) -> str | None:
         if len(parts) > 2 and value > float(parts[2]):
             return f"Value must be no more than {parts[2]}"
         return None
-    if "by_duration" in notation and str(value).startswith("by_duration:P"):
+    if "by_duration" in notation and DURATION.fullmatch(str(value)):
         return None
     values = value if isinstance(value, tuple) else (value,)
     if len(values) == len(set(values)) and all(one in parts for one in values):

@@ -96,6 +96,7 @@ class Connection:
             trio.lowlevel.notify_closing(self._socket)
             self._say_goodbye()
             self._socket.close()
+            self._dispatcher.disconnected(self.peer)
 
     async def _shake_hands(self, tls: TlsListener) -> None:
         from pykbroker.network.tls import TlsFrameReader, say_goodbye, send_encrypted, shake_hands

@@ -185,6 +185,7 @@ class CoordinatorRuntime(Generic[S]):
         if replica_log is not None and replica_log.log_start_offset == replica_log.log_end_offset:
             hosted.written = hosted.committed = replica_log.log_end_offset
             hosted.loaded.set()
+            self._apply_detached(hosted, lambda shard, now: shard.loaded(now))
         elif self._nursery is not None:
             self._nursery.start_soon(self._load, hosted)
 
@@ -377,6 +378,7 @@ class CoordinatorRuntime(Generic[S]):
         producer_id = None if producer is None else producer.producer_id
         for offset, record in enumerate(result.records, info.first_offset):
             _replay(hosted, record, offset, producer_id)
+        self._watch(hosted)  # Records may set a deadline, too.
         self._on_replayed(hosted)
 
     def _write(

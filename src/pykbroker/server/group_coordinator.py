@@ -15,13 +15,12 @@ import trio
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.group.classic_groups import Leaving
 from pykbroker.coordinator.group.config import GroupConfig, Surroundings
 from pykbroker.coordinator.group.group import Committer
-from pykbroker.coordinator.group.member import Joiner
+from pykbroker.coordinator.group.member import Joiner, Leaving
 from pykbroker.coordinator.group.offsets import OffsetToCommit
 from pykbroker.coordinator.group.records import CommittedOffset
-from pykbroker.coordinator.group.shard import GroupShard
+from pykbroker.coordinator.group.shard import NOBODY, Fetcher, GroupShard
 from pykbroker.coordinator.partitioning import partition_of
 from pykbroker.coordinator.result import Now, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -171,14 +170,19 @@ class GroupCoordinator:
         )
 
     async def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
+        self,
+        group_id: str,
+        partitions: Collection[TopicPartition] | None,
+        *,
+        stable: bool = False,
+        member: Fetcher = NOBODY,
     ) -> dict[TopicPartition, CommittedOffset | None]:
         """OffsetFetch of these partitions; None asks for all that have an offset.
 
-        `stable`: UNSTABLE stands where an open transaction may change the offset.
+        `stable`: UNSTABLE stands where an open transaction may change the offset. `member`: who asks, from 9 on.
         """
         return await self.ask(
-            group_id, lambda shard, now: shard.fetch(group_id, partitions, stable=stable), offsets=True
+            group_id, lambda shard, now: shard.fetch(group_id, partitions, stable=stable, member=member), offsets=True
         )
 
     async def delete_offsets(

@@ -60,6 +60,11 @@ class Purgatory:
     def __len__(self) -> int:
         return len({wait for waits in self._waits.values() for wait in waits})
 
+    @property
+    def closed(self) -> bool:
+        """Whether the broker stops: no wait lasts any more."""
+        return self._closed
+
     def close(self) -> None:
         """Lets every wait end now, as if its time were up, and every later one at once: the broker stops."""
         self._closed = True

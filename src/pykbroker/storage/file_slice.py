@@ -35,5 +35,13 @@ class FileSlice:
         """The first `size` bytes of the same slice."""
         return FileSlice(self._file, self.position, min(size, self._size))
 
+    def part(self, start: int, size: int) -> FileSlice:
+        """`size` bytes of the same slice from `start` on."""
+        return FileSlice(self._file, self.position + start, max(0, min(size, self._size - start)))
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """Some of its bytes; fewer where it ends."""
+        return os.pread(self._file.fd, max(0, min(size, self._size - start)), self.position + start)
+
     def __repr__(self) -> str:
         return f"FileSlice(position={self.position}, size={self._size})"

@@ -61,9 +61,9 @@ def test_a_commit_keeps_the_session_alive(talk: Any) -> None:
     assert talk.heartbeat(first, generation) == E.NONE
 
 
-def test_metadata_has_a_limit_in_bytes(new_conversation: Any) -> None:
+def test_metadata_has_a_limit_in_characters(new_conversation: Any) -> None:
     talk = new_conversation(offset_metadata_max_bytes=4)
-    assert talk.commit(metadata="ööö") == E.OFFSET_METADATA_TOO_LARGE
+    assert talk.commit(metadata="ööööö") == E.OFFSET_METADATA_TOO_LARGE
     assert (talk.records, talk.shard.groups) == ([], {})
     assert talk.commit(metadata="öö") == E.NONE
     assert talk.commit(metadata=None) == E.NONE

@@ -229,7 +229,7 @@ class GroupMachine(RuleBasedStateMachine):
             self.talk.advance(1000)
             assert self.talk.open == set()
             assert self.talk.state() in ("", "Empty")
-            assert self.talk.shard.deadline == float("inf")
+            assert self.talk.shard.groups.deadline == float("inf")
 
 
 @pytest.mark.slow

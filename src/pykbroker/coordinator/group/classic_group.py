@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pykbroker.coordinator.group import classic_answers as answers
 from pykbroker.coordinator.group.classic_state import ALLOWED, COMPLETING, DEAD, EMPTY, PREPARING, STABLE, GroupState
 from pykbroker.coordinator.group.config import GroupConfig
 from pykbroker.coordinator.group.group import Committer, Group, GroupKind
@@ -22,7 +23,7 @@ from pykbroker.coordinator.group.member import (
     rebalance_timeout_ms,
     select_protocol,
 )
-from pykbroker.coordinator.group.records import StoredGroup, StoredMember, group_record
+from pykbroker.coordinator.group.records import CommittedOffset, StoredGroup, StoredMember, group_record
 from pykbroker.coordinator.group.subscriptions import CONSUMER_PROTOCOL, subscribed_topics
 from pykbroker.coordinator.result import NEVER, Draft, Now, Parked
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -108,7 +109,7 @@ class ClassicGroup(Group):
         self._synced(member)
         if self.state is STABLE:
             self._touch(member, now)
-            return self._assigned(member.assignment)
+            return answers.assigned(self, member.assignment)
         self._release_sync(member, ErrorCode.REBALANCE_IN_PROGRESS, draft)
         if member.member_id != self.leader:
             member.waiting_sync = Parked(self.group_id, member.member_id)
@@ -146,7 +147,7 @@ class ClassicGroup(Group):
         A generation of -1 is a consumer that assigns by itself, or an administrator: only while nobody is a member. A
         transaction's may come in any state, and names no member in its old versions.
         """
-        member_id, instance_id, generation = committer
+        member_id, instance_id, generation, _ = committer
         if generation < 0 and self.state is EMPTY:
             return
         if generation < 0 and not member_id and instance_id is None:
@@ -166,6 +167,15 @@ class ClassicGroup(Group):
         """Only consumers say which topics they read; of other members' groups nothing is deleted."""
         if self.members and self.protocol_type != CONSUMER_PROTOCOL:
             raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
+
+    def offsets_idle_since(self, committed: CommittedOffset) -> int | None:
+        """KIP-211: from when the last member left; from the commit where nobody was one, or nobody reads the topic."""
+        if self.protocol_type is None:
+            return committed.commit_timestamp_ms
+        if self.state is EMPTY:
+            return committed.commit_timestamp_ms if self.state_timestamp_ms < 0 else self.state_timestamp_ms
+        told = self.state is STABLE and self.protocol_type == CONSUMER_PROTOCOL and self.subscribed_topics() is not None
+        return committed.commit_timestamp_ms if told else None
 
     def subscribed_topics(self) -> Collection[str] | None:
         """The topics that the consumers in it read; None where one doesn't say it in a known way."""
@@ -417,24 +427,7 @@ class ClassicGroup(Group):
     def _joined(
         self, member: ClassicMember, *, members: bool = True, skip_assignment: bool = False
     ) -> JoinGroupResponse:
-        """The current generation; the leader is told of all members."""
-        leads = member.member_id == self.leader
-        response = JoinGroupResponse(
-            generation_id=self.generation,
-            protocol_type=self.protocol_type,
-            protocol_name=self.protocol,
-            leader=self.leader or "",
-            skip_assignment=leads and skip_assignment,
-            member_id=member.member_id,
-        )
-        if leads and members:
-            response.members = [
-                JoinGroupResponse.Member(
-                    member_id=m.member_id, group_instance_id=m.group_instance_id, metadata=m.metadata(self.protocol)
-                )
-                for m in self.members.values()
-            ]
-        return response
+        return answers.joined(self, member, members=members, skip_assignment=skip_assignment)
 
     # Rebalancing
 
@@ -532,13 +525,10 @@ class ClassicGroup(Group):
         for member in self.members.values():
             parked, member.waiting_sync = member.waiting_sync, None
             if parked is not None:
-                draft.release(parked, self._assigned(assignments.get(member.member_id, b"")))
+                draft.release(parked, answers.assigned(self, assignments.get(member.member_id, b"")))
                 self._touch(member, now)
         self._touch(leader, now)
-        return self._assigned(assignments.get(leader.member_id, b""))
-
-    def _assigned(self, assignment: bytes) -> SyncGroupResponse:
-        return SyncGroupResponse(protocol_type=self.protocol_type, protocol_name=self.protocol, assignment=assignment)
+        return answers.assigned(self, assignments.get(leader.member_id, b""))
 
     def _synced(self, member: ClassicMember) -> None:
         self.pending_sync.discard(member.member_id)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from pykbroker.coordinator.group.classic_group import ClassicGroup
 from pykbroker.coordinator.group.config import GroupConfig
+from pykbroker.coordinator.group.consumer_group import ConsumerGroup
 from pykbroker.coordinator.group.groups import Groups
-from pykbroker.coordinator.group.member import Joiner
+from pykbroker.coordinator.group.member import Joiner, Leaving
 from pykbroker.coordinator.group.records import GROUP_KEY, read_group
 from pykbroker.coordinator.result import Draft, Now, Parked, Record
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -15,9 +16,6 @@ from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatRes
 from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-
-Leaving = tuple[str, str | None]
-"""Member id and group instance id, as LeaveGroup names who leaves."""
 
 
 class ClassicGroups:
@@ -30,8 +28,11 @@ class ClassicGroups:
         """What takes a record for the truth, by the type in its key."""
 
     def join(self, request: JoinGroupRequest, joiner: Joiner, now: Now, draft: Draft) -> JoinGroupResponse | Parked:
-        """JoinGroup; the first member makes the group."""
+        """JoinGroup; the first member makes the group, an empty consumer group's too."""
         group = self._groups.get(request.group_id)
+        if isinstance(group, ConsumerGroup) and not group.members and not request.member_id:
+            group.tombstones(draft)
+            group = None
         if group is None:
             if request.member_id:
                 raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)

@@ -31,6 +31,8 @@ class Committer(NamedTuple):
     instance_id: str | None = None
     epoch: int = -1
     """The generation, or the member epoch; -1 is a consumer that assigns by itself, or an administrator."""
+    version: int = 9
+    """OffsetCommit's: members of consumer groups need 9 or later."""
 
 
 class Group(ABC):
@@ -40,6 +42,8 @@ class Group(ABC):
 
     kind: GroupKind
     """What it is; one for all groups of a class."""
+    goes_when_idle = True
+    """Whether it is deleted once it is empty and has no offsets."""
 
     def __init__(self, group_id: str) -> None:
         self.group_id = group_id

@@ -18,6 +18,10 @@ Protocols = tuple[tuple[str, bytes], ...]
 """Name and metadata of each assignor that a member knows, in its order of preference."""
 
 
+Leaving = tuple[str, str | None]
+"""Member id and group instance id, as LeaveGroup names who leaves."""
+
+
 class Joiner(NamedTuple):
     """What the connection tells of a member that joins; `uuid` makes its id, should it need one."""
 

@@ -8,7 +8,7 @@ which the kinds write in forms of their own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -30,6 +30,10 @@ from pykbroker.coordinator.result import NEVER, Draft, Now
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
 M = TypeVar("M", bound="ModernMember")
+
+
+FIRST_EPOCH = 1
+"""A group begins here, with nothing assigned; 0 is a member's that wants to join."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,10 @@ class ModernGroup(Group, Generic[M]):
     def __init__(self, group_id: str, surroundings: Surroundings) -> None:
         super().__init__(group_id)
         self.surroundings = surroundings
-        self.epoch = 0
+        self.epoch = FIRST_EPOCH
         self.metadata_hash = 0
         self.members: dict[str, M] = {}
-        self.target_epoch = 0
+        self.target_epoch = FIRST_EPOCH
         """The group epoch that `targets` was computed for."""
         self.target_timestamp_ms = 0
         self.targets: dict[str, Assignment] = {}
@@ -135,10 +139,15 @@ class ModernGroup(Group, Generic[M]):
         """All topics that these members subscribe to."""
         return set().union(*(self.topics_of(member) for member in members.values()))
 
-    def bumped(self, members: Mapping[str, M], draft: Draft, *, forced: bool) -> int:
-        """The group epoch for these members: a new one if that is forced, or if their topics have changed."""
+    def bumped(
+        self, members: Mapping[str, M], draft: Draft, *, forced: bool, topics: Collection[str] | None = None
+    ) -> int:
+        """The group epoch for these members: a new one if that is forced, or if their topics have changed.
+
+        `topics`: what they subscribe to, where that isn't what the group knows so far.
+        """
         image = self.surroundings.image()
-        hash_ = metadata_hash(self.subscribed(members), image)
+        hash_ = metadata_hash(self.subscribed(members) if topics is None else topics, image)
         self.image_seen = image
         if not forced and hash_ == self.metadata_hash:
             return self.epoch
@@ -167,18 +176,21 @@ class ModernGroup(Group, Generic[M]):
         *,
         replaced: Mapping[str, str] | None = None,
         assignable: Mapping[UUID, Collection[int]] | None = None,
+        topics_of: Callable[[M], frozenset[str]] | None = None,
     ) -> Mapping[str, Assignment]:
         """Computes the target assignment for an epoch and writes what has changed.
 
         `replaced`: the former ids of members that took over an instance id. `assignable`: all partitions that may be
-        assigned, where those are fewer than the topics have.
+        assigned, where those are fewer than the topics have. `topics_of`: what a member subscribes to, where that isn't
+        what the group knows so far.
         """
         image = self.surroundings.image()
         replaced = replaced or {}
+        topics_of = topics_of or self.topics_of
         specs = {}
         for member_id, member in members.items():
             before = self.targets.get(replaced.get(member_id, member_id), NOTHING)
-            topics = topic_ids(self.topics_of(member), image)
+            topics = topic_ids(topics_of(member), image)
             specs[member_id] = MemberSpec(member_id, member.instance_id, member.rack_id, topics, before)
         partitions: dict[UUID, Collection[int]] = {}
         for topic_id in frozenset().union(*(spec.topics for spec in specs.values())):
@@ -197,7 +209,7 @@ class ModernGroup(Group, Generic[M]):
     @property
     def is_unwritten(self) -> bool:
         """Nobody is in it or about to be, and no record of it has been written: it may be forgotten."""
-        return not self.members and not self.sessions and self.epoch == 0
+        return not self.members and not self.sessions and self.epoch == FIRST_EPOCH
 
     @property
     def state_name(self) -> str:

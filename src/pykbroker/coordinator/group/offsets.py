@@ -7,12 +7,15 @@ Whether a member may commit is the group's to say, whether a topic exists the ca
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pykbroker.coordinator.group.records import CommittedOffset, OffsetEntry, offset_record
 from pykbroker.coordinator.result import Draft, Now
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.topic_partition import TopicPartition
+
+if TYPE_CHECKING:
+    from pykbroker.coordinator.group.group import Group
 
 
 class OffsetToCommit(NamedTuple):
@@ -39,6 +42,14 @@ class _Pending(NamedTuple):
 
     order: int
     committed: CommittedOffset | None
+
+
+def _is_over(offset: CommittedOffset, since_ms: int | None, now: Now, retention_ms: int) -> bool:
+    if since_ms is None:
+        return False
+    if offset.expire_timestamp_ms >= 0:
+        return now.wall_ms >= offset.expire_timestamp_ms
+    return now.wall_ms - since_ms >= retention_ms
 
 
 class GroupOffsets:
@@ -90,7 +101,8 @@ class GroupOffsets:
         answer = {}
         for tp, asked in offsets.items():
             metadata = asked.metadata or ""
-            if len(metadata.encode()) > max_metadata_bytes:
+            # Kafka counts Java's characters, whatever the key's name says.
+            if len(metadata.encode("utf-16-le")) // 2 > max_metadata_bytes:
                 answer[tp] = ErrorCode.OFFSET_METADATA_TOO_LARGE
                 continue
             answer[tp] = ErrorCode.NONE
@@ -120,6 +132,25 @@ class GroupOffsets:
         for group_id in dict.fromkeys([*self._groups, *self._open]):
             known = dict.fromkeys([*self.of(group_id), *self._open.get(group_id, ())])
             self.delete(group_id, [tp for tp in known if tp.topic in topics], draft)
+
+    def expire(self, group: Group, now: Now, retention_ms: int, draft: Draft) -> bool:
+        """Writes tombstones for offsets that are kept no longer; whether the group then has none (KIP-211).
+
+        An offset goes at the time that its commit named (versions 2-4), else when the group hasn't used it for the
+        retention; never one of a topic that a member reads, or that an open transaction may change.
+        """
+        subscribed = group.subscribed_topics()
+        committed = self.of(group.group_id)
+        expired = [
+            tp
+            for tp, offset in committed.items()
+            if subscribed is not None
+            and tp.topic not in subscribed
+            and not self.is_pending(group.group_id, tp)
+            and _is_over(offset, group.offsets_idle_since(offset), now, retention_ms)
+        ]
+        self.delete(group.group_id, expired, draft)
+        return len(expired) == len(committed) and group.group_id not in self._open
 
     def replay_pending(self, entry: OffsetEntry, producer_id: int) -> None:
         """Takes a record of an open transaction for the truth."""

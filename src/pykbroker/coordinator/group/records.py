@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pykbroker.coordinator.group.member import ClassicMember
 from pykbroker.coordinator.result import Record
 from pykbroker.protocol.errors import MalformedMessage
+from pykbroker.protocol.message import Message
 from pykbroker.protocol.stored.group_metadata import GroupMetadataKey, GroupMetadataValue
 from pykbroker.protocol.stored.offset_commit import OffsetCommitKey, OffsetCommitValue
 from pykbroker.protocol.topic_partition import TopicPartition
@@ -22,6 +23,8 @@ GROUP_VALUE_VERSION = 3
 OFFSET_VALUE_VERSION = 3
 EXPIRING_OFFSET_VALUE_VERSION = 1
 """The only version with an expiry of its own, which OffsetCommit 2-4 may ask for."""
+
+K = TypeVar("K", bound=Message)
 
 _PREFIX = struct.Struct(">h")
 
@@ -141,6 +144,32 @@ def offset_record(group_id: str, tp: TopicPartition, committed: CommittedOffset 
     )
     version = OFFSET_VALUE_VERSION if committed.expire_timestamp_ms < 0 else EXPIRING_OFFSET_VALUE_VERSION
     return Record(key, _PREFIX.pack(version) + value.encode(version))
+
+
+def keyed(key: Message) -> bytes:
+    """A key of any kind: its type, then itself."""
+    return _PREFIX.pack(type(key).key) + key.encode(0)
+
+
+def valued(value: Message, version: int = 0) -> bytes:
+    """A value of any kind: its version, then itself."""
+    return _PREFIX.pack(version) + value.encode(version)
+
+
+def tombstone(key: Message) -> Record:
+    """What makes the record of this key void."""
+    return Record(keyed(key), None)
+
+
+def read_key(record: Record, kind: type[K]) -> K:
+    """The key of a record whose type is known. Raises MalformedMessage."""
+    return kind.decode(record.key, 0, _PREFIX.size)
+
+
+def read_value(record: Record, kind: type[K]) -> K | None:
+    """The value; None for a tombstone. Raises MalformedMessage."""
+    data = record.value
+    return None if data is None else kind.decode(data, _version(data, kind.versions.high), _PREFIX.size)
 
 
 def record_type(record: Record) -> int:

@@ -12,11 +12,14 @@ from typing import TypeVar
 
 from pykbroker.coordinator.group import describe
 from pykbroker.coordinator.group.classic_group import ClassicGroup
-from pykbroker.coordinator.group.classic_groups import ClassicGroups, Leaving
+from pykbroker.coordinator.group.classic_groups import ClassicGroups
 from pykbroker.coordinator.group.config import GroupConfig, Surroundings
+from pykbroker.coordinator.group.consumer_classic import ClassicMembers
+from pykbroker.coordinator.group.consumer_group import ConsumerGroup
+from pykbroker.coordinator.group.consumer_groups import Caller, ConsumerGroups
 from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.groups import Groups
-from pykbroker.coordinator.group.member import Joiner, join_error
+from pykbroker.coordinator.group.member import Joiner, Leaving, join_error
 from pykbroker.coordinator.group.offsets import GroupOffsets, OffsetToCommit
 from pykbroker.coordinator.group.records import (
     LEGACY_OFFSET_KEY,
@@ -25,8 +28,14 @@ from pykbroker.coordinator.group.records import (
     read_offset,
     record_type,
 )
-from pykbroker.coordinator.result import Draft, Now, Parked, Record, Result
+from pykbroker.coordinator.group.share_groups import ShareGroups
+from pykbroker.coordinator.result import NEVER, Draft, Now, Parked, Record, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.messages.consumer_group_describe import ConsumerGroupDescribeResponse
+from pykbroker.protocol.messages.consumer_group_heartbeat import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+)
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -36,6 +45,9 @@ from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRe
 from pykbroker.protocol.topic_partition import TopicPartition
 
 A = TypeVar("A")
+Fetcher = tuple[str | None, int]
+"""Member id and epoch, as OffsetFetch 9 names who asks."""
+NOBODY: Fetcher = (None, -1)
 
 
 class GroupShard:
@@ -46,14 +58,20 @@ class GroupShard:
         self.surroundings = surroundings or Surroundings()
         self.offsets = GroupOffsets()
         self.groups = Groups(self.offsets)
+        self._next_cleanup = NEVER
         self.classic = ClassicGroups(self.groups, config)
+        self.consumer = ConsumerGroups(self.groups, config, self.surroundings)
+        self.share = ShareGroups(self.groups, config, self.surroundings)
+        self._classic_members = ClassicMembers(self.groups, self.consumer, config, self.surroundings)
         self._replays: Mapping[int, Callable[[Record], None]] = {
             LEGACY_OFFSET_KEY: self._replay_offset,
             OFFSET_KEY: self._replay_offset,
             **self.classic.replays,
+            **self.consumer.replays,
+            **self.share.replays,
         }
 
-    # Members of classic groups
+    # Members with the classic protocol, of classic groups or of consumer groups
 
     def join(self, request: JoinGroupRequest, joiner: Joiner, now: Now) -> Result[JoinGroupResponse]:
         """JoinGroup; the first member makes the group."""
@@ -64,7 +82,7 @@ class GroupShard:
             lowest, highest = self.config.group_min_session_timeout_ms, self.config.group_max_session_timeout_ms
             if not lowest <= request.session_timeout_ms <= highest:
                 raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
-            answer = self.classic.join(request, joiner, now, draft)
+            answer = self._classic(request.group_id).join(request, joiner, now, draft)
         except KafkaError as error:
             answer = join_error(error.code, request.member_id)
         return self.decided(request.group_id, answer, draft)
@@ -75,7 +93,7 @@ class GroupShard:
         answer: SyncGroupResponse | Parked
         try:
             self._check_group_id(request.group_id)
-            answer = self.classic.sync(request, now, draft)
+            answer = self._classic(request.group_id).sync(request, now, draft)
         except KafkaError as error:
             answer = SyncGroupResponse(error_code=error.code)
         return self.decided(request.group_id, answer, draft)
@@ -85,7 +103,7 @@ class GroupShard:
         draft = Draft()
         try:
             self._check_group_id(request.group_id)
-            answer = self.classic.heartbeat(request, now)
+            answer = self._classic(request.group_id).heartbeat(request, now)
         except KafkaError as error:
             answer = HeartbeatResponse(error_code=error.code)
         return self.decided(request.group_id, answer, draft)
@@ -94,11 +112,33 @@ class GroupShard:
         """LeaveGroup: an error for each member; an unknown group has no members."""
         draft = Draft()
         self._check_group_id(group_id)
-        return self.decided(group_id, self.classic.leave(group_id, leaving, now, draft), draft)
+        return self.decided(group_id, self._classic(group_id).leave(group_id, leaving, now, draft), draft)
+
+    def _classic(self, group_id: str) -> ClassicGroups | ClassicMembers:
+        group = self.groups.of_kind(group_id, ConsumerGroup)
+        return self.classic if group is None or not group.members else self._classic_members
 
     def describe(self, group_id: str) -> Result[DescribeGroupsResponse.Group]:
         """DescribeGroups of one group. Raises GROUP_ID_NOT_FOUND where there is none, or one of another kind."""
         return Result(describe.described(self.groups.find(group_id, ClassicGroup)))
+
+    # Consumer groups
+
+    def consumer_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, caller: Caller, now: Now
+    ) -> Result[ConsumerGroupHeartbeatResponse]:
+        """ConsumerGroupHeartbeat."""
+        draft = Draft()
+        try:
+            answer = self.consumer.heartbeat(request, caller, now, draft)
+        except KafkaError as error:
+            draft = Draft()
+            answer = ConsumerGroupHeartbeatResponse(error_code=error.code, error_message=error.message)
+        return self.decided(request.group_id, answer, draft)
+
+    def consumer_describe(self, group_id: str) -> Result[ConsumerGroupDescribeResponse.Group]:
+        """ConsumerGroupDescribe of one group. Raises GROUP_ID_NOT_FOUND where there is none, or one of another kind."""
+        return Result(self.consumer.describe(group_id))
 
     # Offsets
 
@@ -138,12 +178,21 @@ class GroupShard:
         return self.decided(group_id, answer, draft)
 
     def fetch(
-        self, group_id: str, partitions: Collection[TopicPartition] | None, *, stable: bool = False
+        self,
+        group_id: str,
+        partitions: Collection[TopicPartition] | None,
+        *,
+        stable: bool = False,
+        member: Fetcher = NOBODY,
     ) -> Result[dict[TopicPartition, CommittedOffset | None]]:
         """OffsetFetch of these partitions, or with None of all that the group has committed.
 
-        With `stable` UNSTABLE stands where an open transaction may change the offset.
+        With `stable` UNSTABLE stands where an open transaction may change the offset. Raises what a member is told that
+        isn't one, or is in another epoch.
         """
+        group = self.groups.get(group_id)
+        if group is not None:
+            group.check_fetch(*member)
         return Result(self.offsets.fetch(group_id, partitions, stable=stable))
 
     def delete_offsets(
@@ -168,7 +217,15 @@ class GroupShard:
         """Topics are gone, and with them every offset committed for them."""
         draft = Draft()
         self.offsets.delete_topics(topics, draft)
+        self.share.forget_topics(draft)
         return draft.result(None)
+
+    # Share groups
+
+    def of_share(self, group_id: str, rule: Callable[[ShareGroups, Draft], A]) -> Result[A]:
+        """What is asked of share groups alone; raises as the rule does."""
+        draft = Draft()
+        return self.decided(group_id, rule(self.share, draft), draft)
 
     # Groups of all kinds
 
@@ -195,7 +252,7 @@ class GroupShard:
     @property
     def deadline(self) -> float:
         """When `expire` is due next: early where a heartbeat has put a session off since, never late."""
-        return self.groups.deadline
+        return min(self.groups.deadline, self._next_cleanup)
 
     def expire(self, now: Now) -> Result[None]:
         """Ends what is overdue in every group."""
@@ -203,7 +260,22 @@ class GroupShard:
         for group in self.groups.due(now):
             group.expire(now, draft)
             self.groups.settle(group.group_id)
+        if self._next_cleanup <= now.monotonic:
+            self._clean_up(now, draft)
         return draft.result(None)
+
+    def _clean_up(self, now: Now, draft: Draft) -> None:
+        """Every `offsets.retention.check.interval.ms`: expired offsets, and groups that then have nothing left."""
+        self._next_cleanup = now.after_ms(self.config.offsets_retention_check_interval_ms)
+        retention_ms = self.config.offsets_retention_minutes * 60_000
+        for group in list(self.groups.values()):
+            if not group.goes_when_idle or not self.offsets.expire(group, now, retention_ms, draft):
+                continue
+            try:
+                group.check_delete()
+            except KafkaError:
+                continue
+            group.tombstones(draft)
 
     def replay(self, record: Record) -> None:
         """Takes a record for the truth; a type that isn't known is passed over. Raises MalformedMessage."""
@@ -235,6 +307,7 @@ class GroupShard:
     def loaded(self, now: Now) -> Result[None]:
         """Every record is replayed: sessions begin now."""
         draft = Draft()
+        self._next_cleanup = now.after_ms(self.config.offsets_retention_check_interval_ms)
         for group in list(self.groups.values()):
             group.loaded(now, draft)
             self.groups.settle(group.group_id)
