@@ -1,15 +1,15 @@
-"""Every way to come to a broker: it does what Apache Kafka 4.3.0 did, cell by cell (tests/security/apache_kafka.json)."""
+"""Every way to come to a broker: what Apache Kafka 4.3.0 did, cell by cell (tests/security/apache_kafka.json)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-
-from pykbroker.testing import KafkaBroker
 from tests.security import matrix
 from tests.security.materials import Materials
 from tests.verified.record_security import free_port, listener_properties
+
+from pykbroker.testing import KafkaBroker
 
 pytestmark = pytest.mark.slow
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.security import login
+
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest
 from pykbroker.protocol.messages.create_acls import CreateAclsRequest
@@ -25,7 +27,6 @@ from pykbroker.protocol.messages.expire_delegation_token import ExpireDelegation
 from pykbroker.protocol.messages.metadata import MetadataRequest
 from pykbroker.security.acl import Operation, PatternType, Permission, ResourceType
 from pykbroker.testing.client import WireClient
-from tests.security import login
 
 RECORDED = Path(__file__).parent / "apache_kafka.json"
 

@@ -94,7 +94,8 @@ def main() -> None:
         subprocess.run(format_it, check=True, capture_output=True)
         allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={materials.jwks.as_uri()}"
         with open(folder / "out", "wb") as out:
-            process = subprocess.Popen([java[0], allowed, *java[1:], "kafka.Kafka", str(config)], stdout=out, stderr=out)
+            command = [java[0], allowed, *java[1:], "kafka.Kafka", str(config)]
+            process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
             record(matrix.Setup(ports, materials.trust, materials.certificates, materials.jwt, 1.0))
         except BaseException:
