@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from pykbroker.apis import HANDLERS
+from pykbroker.apis import served
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.metadata import MetadataRequest
+
+SERVED = served(clustered=False)
 
 VERSIONS = range(5)
 
@@ -25,9 +27,9 @@ def test_the_table_is_what_is_served(wire: Any, version: int) -> None:
     answer = wire.request(named(), version)
     assert (answer.error_code, answer.throttle_time_ms) == (0, 0)
     assert {one.api_key: (one.min_version, one.max_version) for one in answer.api_keys} == {
-        key: (handler.versions.low, handler.versions.high) for key, handler in HANDLERS.items()
+        key: (handler.versions.low, handler.versions.high) for key, handler in SERVED.items()
     }
-    assert [one.api_key for one in answer.api_keys] == sorted(HANDLERS)
+    assert [one.api_key for one in answer.api_keys] == sorted(SERVED)
 
 
 SHARE_APIS = {
@@ -40,8 +42,8 @@ SHARE_APIS = {
 
 
 def test_floors_are_at_0() -> None:
-    assert {handler.versions.low for key, handler in HANDLERS.items() if key not in SHARE_APIS} == {0}
-    assert {handler.versions.low for key, handler in HANDLERS.items() if key in SHARE_APIS} == {1}
+    assert {handler.versions.low for key, handler in SERVED.items() if key not in SHARE_APIS} == {0}
+    assert {handler.versions.low for key, handler in SERVED.items() if key in SHARE_APIS} == {1}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -50,7 +52,7 @@ def test_the_header_is_always_version_0(wire: Any, version: int) -> None:
     frame = wire.receive_frame()
     assert struct.unpack_from(">i", frame) == (77,)
     answer = ApiVersionsResponse.decode(memoryview(frame), version, 4)
-    assert len(answer.api_keys) == len(HANDLERS)
+    assert len(answer.api_keys) == len(SERVED)
 
 
 @pytest.mark.parametrize("version", [5, 99, 32767, -1])

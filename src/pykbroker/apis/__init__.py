@@ -17,15 +17,18 @@ from pykbroker.apis import (
     groups,
     inter_broker,
     list_offsets,
+    log_dirs,
     metadata,
     offsets,
     produce,
     producers,
+    quotas,
     reassignments,
     records,
     sasl,
     scram_users,
     share_fetch,
+    share_groups,
     share_state,
     topics,
     transactions,
@@ -44,13 +47,16 @@ _FAMILIES = (
     groups,
     inter_broker,
     list_offsets,
+    log_dirs,
     metadata,
     offsets,
     produce,
     producers,
+    quotas,
     reassignments,
     records,
     share_fetch,
+    share_groups,
     share_state,
     sasl,
     scram_users,
@@ -65,3 +71,13 @@ HANDLERS: Mapping[int, Handler] = {
     if isinstance(handler, Handler)
 }
 """Every API that is served, by its key."""
+
+CLUSTER_ALONE: frozenset[int] = frozenset(
+    handler.request.key for handler in vars(inter_broker).values() if isinstance(handler, Handler)
+)
+"""Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
+
+
+def served(*, clustered: bool) -> Mapping[int, Handler]:
+    """The table of a broker that has others beside it, or has none."""
+    return {key: handler for key, handler in HANDLERS.items() if clustered or key not in CLUSTER_ALONE}

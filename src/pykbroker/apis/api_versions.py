@@ -29,7 +29,7 @@ async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> 
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
     finalized = context.services.metadata.image.features
     return ApiVersionsResponse(
-        api_keys=list(_ranges()),
+        api_keys=list(_ranges(context.services.metadata.clustered)),
         supported_features=[
             ApiVersionsResponse.SupportedFeature(name=name, min_version=feature.low, max_version=feature.high)
             for name, feature in FEATURES.items()
@@ -45,10 +45,10 @@ async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> 
 
 
 @cache
-def _ranges() -> tuple[ApiVersionsResponse.ApiKey, ...]:
-    from pykbroker.apis import HANDLERS  # This family is part of the table that it tells of.
+def _ranges(clustered: bool) -> tuple[ApiVersionsResponse.ApiKey, ...]:
+    from pykbroker.apis import served  # This family is part of the table that it tells of.
 
-    return tuple(_range(key, handler) for key, handler in sorted(HANDLERS.items()))
+    return tuple(_range(key, handler) for key, handler in sorted(served(clustered=clustered).items()))
 
 
 def _range(key: int, handler: Handler) -> ApiVersionsResponse.ApiKey:

@@ -78,6 +78,8 @@ def configure(options: argparse.Namespace, environment: Mapping[str, str]) -> Br
     if options.node_id is not None:
         properties.pop("broker.id", None)
         properties["node.id"] = str(options.node_id)
+    if options.zookeeper is not None:
+        properties["zookeeper.connect"] = options.zookeeper
     if options.data_dir is not None:
         properties["log.dirs"] = str(Path(options.data_dir).expanduser().absolute())
     elif not options.ephemeral and not properties.get("log.dirs") and not properties.get("log.dir"):
@@ -226,5 +228,6 @@ def parser() -> argparse.ArgumentParser:
         help="let this user log in with PLAIN or SCRAM, and nobody without (may be repeated)",
     )
     add("--node-id", metavar="N", type=_node_id, help="this broker's id (default 1)")
+    add("--zookeeper", metavar="HOST:PORT[,…][/CHROOT]", help="join the cluster that is kept there")
     add("--version", action="store_true", help="print the version and exit")
     return made

@@ -17,7 +17,7 @@ import trio
 from pykbroker.cluster.image import BrokerImage, ClusterImage, Endpoint, PartitionState, TopicImage
 from pykbroker.controller.requests import LEADER_DURING_DELETE, SECURITY_PROTOCOLS
 from pykbroker.metadata import znodes
-from pykbroker.metadata.store import MetadataStore
+from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.leader_and_isr import (
@@ -78,7 +78,7 @@ class ControlRequests:
     async def leader_and_isr(self, request: LeaderAndIsrRequest, version: int) -> LeaderAndIsrResponse:
         """Leads and follows as the controller has decided; an error for each partition."""
         async with self._state_change:
-            code = self._stale(request)
+            code = await self._stale(request)
             if code is not ErrorCode.NONE:
                 return LeaderAndIsrResponse(error_code=code)
             topics = list(_topics(request))
@@ -120,7 +120,7 @@ class ControlRequests:
     async def update_metadata(self, request: UpdateMetadataRequest) -> UpdateMetadataResponse:
         """Takes over which brokers there are, and the partitions that changed; those being deleted are forgotten."""
         async with self._state_change:
-            code = self._stale(request)
+            code = await self._stale(request)
             if code is not ErrorCode.NONE:
                 return UpdateMetadataResponse(error_code=code)
             changed: dict[str, tuple[UUID, dict[int, PartitionState]]] = {}
@@ -165,7 +165,7 @@ class ControlRequests:
     async def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
         """Gives replicas up, some with their data. A decision older than what is known here: FENCED_LEADER_EPOCH."""
         async with self._state_change:
-            code = self._stale(request)
+            code = await self._stale(request)
             if code is not ErrorCode.NONE:
                 return StopReplicaResponse(error_code=code)
             answers: dict[TopicPartition, ErrorCode] = {}
@@ -188,10 +188,11 @@ class ControlRequests:
 
     # ---- fencing ---------------------------------------------------------------------------------------------------
 
-    def _stale(self, request: Any) -> ErrorCode:
+    async def _stale(self, request: Any) -> ErrorCode:
         """Why a whole request is refused; takes note of a newer controller.
 
         A higher broker epoch than the own is taken: the answer to this broker's registration may still be under way.
+        A controller epoch that the store doesn't know of is nobody's, where Kafka would follow whoever claims one.
         """
         if request.broker_epoch != NO_EPOCH and request.broker_epoch < self._metadata.broker_epoch:
             log.info("refused what the controller meant for broker epoch %d", request.broker_epoch)
@@ -199,8 +200,18 @@ class ControlRequests:
         if request.controller_epoch < self.controller_epoch:
             log.warning("refused controller %d of epoch %d", request.controller_id, request.controller_epoch)
             return ErrorCode.STALE_CONTROLLER_EPOCH
+        if request.controller_epoch > self.controller_epoch and await self._is_made_up(request.controller_epoch):
+            log.warning("refused controller %d: it claims an epoch that never was", request.controller_id)
+            return ErrorCode.STALE_CONTROLLER_EPOCH
         self.controller_epoch = request.controller_epoch
         return ErrorCode.NONE
+
+    async def _is_made_up(self, epoch: int) -> bool:
+        try:
+            node = await self._store.find(znodes.CONTROLLER_EPOCH)
+        except StoreError:
+            return False  # ZooKeeper can't be asked now, and what the controller says counts.
+        return node is not None and int(node.data) < epoch
 
 
 def _topics(request: Any) -> Iterator[tuple[str, UUID, list[Any]]]:

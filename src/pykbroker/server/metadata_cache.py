@@ -55,6 +55,8 @@ class MetadataCache:
         self._group_configs: dict[str | None, DynamicGroupConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
         self.image = ClusterImage(cluster_id="")
+        self.clustered = False
+        """Whether there can be other brokers; one alone takes no controller's orders from anywhere."""
         self.broker_epoch = NO_EPOCH
         """This broker's epoch, of its last registration; followers' fetches carry it."""
 
