@@ -262,7 +262,10 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         }.items()
         for behaviour in TRANSACTIONAL
     },
-    **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK - {"rdkafka"}},
+    **{
+        (client, "admin_alter_configs"): "has the call, its bridge here doesn't"
+        for client in CLIENTS.keys() - QUICK - {"rdkafka"}
+    },
     **{
         (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
         for client in CLIENTS
