@@ -256,22 +256,16 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
             "kafka_python_2": "came with 3.0",
             "kcat": KCAT_HAS_NO,
             "kafka_go": "has no transactions",
-            "franz_go": "has other calls for them, which its bridge doesn't know",
-            "sarama": "has other calls for them, which its bridge doesn't know",
-            "kafkajs": "has other calls for them, which its bridge doesn't know",
         }.items()
         for behaviour in TRANSACTIONAL
     },
     **{
-        (client, "admin_alter_configs"): "has the call, its bridge here doesn't"
-        for client in CLIENTS.keys() - QUICK - {"rdkafka"}
-    },
-    **{
-        (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
+        (client, behaviour): "doesn't speak it"
         for client in CLIENTS
-        if client not in ("confluent_kafka", "rdkafka")
+        if client not in ("confluent_kafka", "rdkafka", "java_4", "java_3_9")
         for behaviour in NEWER_PROTOCOL
     },
+    ("java_3_9", "consumer_protocol_pattern"): "came with 4.0",
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",
