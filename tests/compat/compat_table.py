@@ -158,6 +158,10 @@ TABLE: Mapping[str, Behaviour] = {
     "consumer_protocol_migration": Behaviour(
         "Newer consumer protocol: online migration", {"shared": [0, 1], "after_close": [0, 1]}
     ),
+    "streams_word_count": Behaviour("Kafka Streams: word count, exactly once", {"totals_right": True, "wrong": {}}),
+    "streams_word_count_killed": Behaviour(
+        "Kafka Streams: word count, exactly once, killed and started again", {"totals_right": True, "wrong": {}}
+    ),
     "admin_create_topics": Behaviour(
         "Admin: create topics",
         {
@@ -266,6 +270,12 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         for behaviour in NEWER_PROTOCOL
     },
     ("java_3_9", "consumer_protocol_pattern"): "came with 4.0",
+    **{
+        (client, behaviour): "is of Java, since 3.0 in this form"
+        for client in CLIENTS
+        if client not in ("java_4", "java_3_9")
+        for behaviour in ("streams_word_count", "streams_word_count_killed")
+    },
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",
