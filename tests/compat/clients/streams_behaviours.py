@@ -16,6 +16,8 @@ from driver import Driver, Message, Record
 
 SENTENCES = [f"a{number % 7} b{number % 5} each" for number in range(200)]
 TOTALS = Counter(word for sentence in SENTENCES for word in sentence.split())
+SECONDS = 45
+"""Until a program counts: it starts, joins its group, makes topics; and again after a kill."""
 
 
 class WordCount:
@@ -68,15 +70,15 @@ def count_words(driver: Driver, prefix: str, *, killed: bool) -> Any:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state:
         program = WordCount(driver.bootstrap, prefix, source, target, str(Path(state)))
         with program:
-            messages = read(consumer, 300 if not killed else 1, 30)
+            messages = read(consumer, 300 if not killed else 1, SECONDS)
             driver.produce(source, records(SENTENCES[100:]))
             if killed:
                 program.kill()
             else:
-                messages += read(consumer, 600 - len(messages), 30)
+                messages += read(consumer, 600 - len(messages), SECONDS)
         if killed:
             with program:
-                messages += read(consumer, 600 - len(messages), 40)
+                messages += read(consumer, 600 - len(messages), SECONDS)
         messages += read_for(consumer, 0.5)
     consumer.close()
     return counted(messages)
