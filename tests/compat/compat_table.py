@@ -23,6 +23,7 @@ CLIENTS = {
     "sarama": "sarama",
     "kafka_go": "kafka-go",
     "kafkajs": "KafkaJS",
+    "rdkafka": "rdkafka",
 }
 
 QUICK = frozenset(("kafka_python_3", "kafka_python_2", "confluent_kafka", "aiokafka", "kcat"))
@@ -307,11 +308,14 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         }.items()
         for behaviour in TRANSACTIONAL
     },
-    **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK},
+    **{
+        (client, "admin_alter_configs"): "has the call, its bridge here doesn't"
+        for client in CLIENTS.keys() - QUICK - {"rdkafka"}
+    },
     **{
         (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
         for client in CLIENTS
-        if client != "confluent_kafka"
+        if client not in ("confluent_kafka", "rdkafka")
         for behaviour in NEWER_PROTOCOL
     },
     **{
@@ -330,6 +334,7 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     ("confluent_kafka", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("aiokafka", "cooperative_rebalance"): "has eager assignors only",
     ("aiokafka", "admin_delete_groups"): "its admin client has no such call",
+    ("rdkafka", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("kcat", "consume_unknown_topic"): "its group consumer doesn't look again",
     ("kcat", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("sarama", "partition_by_key"): "hashes keys in its own way",
@@ -414,6 +419,7 @@ UNTOLD: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("franz_go", "log_append_time"): ("reported",),
     ("sarama", "log_append_time"): ("type", "reported"),
     ("sarama", "admin_describe_cluster"): ("has_cluster_id",),
+    ("rdkafka", "admin_describe_cluster"): ("controller_is_a_broker",),
     ("kafkajs", "log_append_time"): ("type",),
     ("kafkajs", "partition_by_key"): ("as_reported",),
 }

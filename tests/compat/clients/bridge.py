@@ -308,6 +308,9 @@ class BridgeAdmin(Admin):
         found = self._bridge.call("admin.config", kind="broker", name=str(broker))
         return {key: value for key, (value, _) in found.items()}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        self._bridge.call("admin.alter_config", kind=kind, name=name, config=dict(config))
+
     def list_groups(self) -> set[str]:
         return set(self._bridge.call("admin.list_groups"))
 
