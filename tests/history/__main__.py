@@ -92,7 +92,8 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     check(history, folder)
     return (
         f"{count} faults, {len(history.acknowledged)} records acknowledged, {history.failed} of unknown outcome, "
-        f"{len(history.read)} read, {history.ends} ends, {history.again} sent twice by librdkafka under a new epoch of its own"
+        f"{len(history.read)} read, {history.ends} ends, "
+        f"{history.again} sent twice by librdkafka under a new epoch of its own"
     )
 
 
