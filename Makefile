@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash steps matrix proofs docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash exactly-once steps matrix history proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -22,9 +22,11 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
-bench: $(VENV)/dev.stamp  ## librdkafka against the broker beside its mock cluster, then the log; ARGS=--quick
+bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.storage $(filter --quick,$(ARGS))
+	$(BIN)/python -m benchmarks.cluster $(filter --quick,$(ARGS))
+	$(BIN)/python -m benchmarks.groups $(filter --quick,$(ARGS))
 
 bench-codec: $(VENV)/dev.stamp  ## parsing and building of hot messages, beside kio and kafka-python
 	$(BIN)/python -m benchmarks.codec $(ARGS)
@@ -35,8 +37,14 @@ bench-storage: $(VENV)/dev.stamp  ## the log alone: plain writes, recovery, comp
 crash: $(VENV)/dev.stamp  ## kill -9 in a row under load; ARGS="--rounds 1000 --damage" for more, and spoilt tails
 	$(BIN)/python -m tests.crash $(ARGS)
 
+history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told while everything fails; ARGS="--minutes 30"
+	$(BIN)/python -m tests.history $(ARGS)
+
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
+
+exactly-once: $(VENV)/dev.stamp  ## transactions while broker and clients are killed -9; ARGS="--records 6000 --kills 3" for less
+	$(BIN)/python -m tests.exactly_once $(ARGS)
 
 STEPS ?= 100000
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
@@ -51,7 +59,7 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix clients crash crash-damage fuzz-codec
+PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition history storms
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
@@ -60,8 +68,16 @@ proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 2 --damage | tail -n 1
+proof-exactly-once:
+	$(BIN)/python -m tests.exactly_once --records 6000 --kills 3 --seed 4 | tail -n 1
+proof-partition:
+	PYKBROKER_WALKS=5000 $(BIN)/python -m pytest tests/cluster/test_partition_properties.py -k random -q | tail -n 1
+proof-history:
+	$(BIN)/python -m tests.history --minutes 0.6 --seed 5 | tail -n 1
 proof-fuzz-codec:
 	$(BIN)/python -m tests.fuzz.codec --frames 750000 --seed 3 | tail -n 1
+proof-storms:
+	$(BIN)/python -m tests.storms --gusts 3
 
 docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
 	$(BIN)/python -m docs.generate $(ARGS)

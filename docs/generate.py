@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
+from pykbroker.cluster import in_flight, partition, share_partition
 from pykbroker.controller import states
-from pykbroker.coordinator.group import classic_state
+from pykbroker.coordinator.group import classic_state, consumer_member
+from pykbroker.coordinator.group import consumer_group as consumer_group_state
+from pykbroker.coordinator.group import share_group as share_group_rules
 from pykbroker.coordinator.transaction import transaction_state
 from pykbroker.protocol import consumer_protocol, header
 from pykbroker.protocol.api_keys import ApiKey
@@ -83,7 +86,6 @@ MACHINE = """## {title}
 stateDiagram-v2
     [*] --> {first}
 {arrows}
-    Dead --> [*]
 ```"""
 
 
@@ -103,11 +105,45 @@ MACHINES = (
         classic_state.TRANSITIONS,
     ),
     Machine(
+        "A consumer group (KIP-848)",
+        "The states have Kafka's names, and appear so in ConsumerGroupDescribe and ListGroups. Nobody sets them: they\n"
+        "follow from the group's epoch, its target's epoch, and where its members are.",
+        consumer_group_state.TRANSITIONS,
+    ),
+    Machine(
+        "A member of a consumer group",
+        "The states are stored with the member's partitions. In each it has an epoch: that of the target that it was\n"
+        "last led to. A member raises an error rather than go another way than these.",
+        consumer_member.TRANSITIONS,
+    ),
+    Machine(
         "A transaction",
         "The states have Kafka's names, and appear so in DescribeTransactions and ListTransactions. While a\n"
         "transaction is prepared its markers are written, and other requests about it are answered with\n"
         "CONCURRENT_TRANSACTIONS.",
         transaction_state.TRANSITIONS,
+    ),
+    Machine(
+        "A share group",
+        "Nobody waits for anybody in it, so there is no state between having members and having none.",
+        share_group_rules.TRANSITIONS,
+    ),
+    Machine(
+        "A record in flight in a share group",
+        "On the leader of its partition. `__share_group_state` has Available, Acknowledged and Archived ones; who\n"
+        "holds a record, and until when, is known to the leader alone.",
+        in_flight.TRANSITIONS,
+    ),
+    Machine(
+        "A share-partition on its leader",
+        "A share group's view of one partition, from the first fetch on.",
+        share_partition.LIFE,
+    ),
+    Machine(
+        "A leader's ISR",
+        "One change is in flight at a time (KIP-497). acks=all waits for a follower on its way in as for a\n"
+        "member; one on its way out is a member until that is stored.",
+        partition.TRANSITIONS,
     ),
     Machine(
         "A partition, as the controller sees it",
@@ -229,14 +265,20 @@ def states_page() -> str:
 
 def machine(one: Machine) -> str:
     """One of them: its table and its picture."""
-    named = [(before.value, why, after.value) for before, why, after in one.transitions]
+    named = [(label(before), why, label(after)) for before, why, after in one.transitions]
+    ends = ["    Dead --> [*]"] if any(after == "Dead" for _, _, after in named) else []
     return MACHINE.format(
         title=one.title,
         about=one.about,
         rows="\n".join(f"| {before} | {why} | {after} |" for before, why, after in named),
         first=named[0][0],
-        arrows="\n".join(f"    {before} --> {after}: {why}" for before, why, after in named),
+        arrows="\n".join([*(f"    {before} --> {after}: {why}" for before, why, after in named), *ends]),
     )
+
+
+def label(state: Enum) -> str:
+    """A state's name as Kafka writes it."""
+    return state.value if isinstance(state.value, str) else state.name.capitalize()
 
 
 def main() -> int:

@@ -57,7 +57,7 @@ class Node:
         self.config = cluster.config.with_properties({"node.id": str(node_id), "broker.rack": f"rack-{node_id}"})
         self.metadata = MetadataCache(self.config)
         self.logs = LogManager([cluster.path / str(node_id)], LogConfig.resolve(self.config, {}))
-        self.logs.open()
+        self.logs.open(lambda topic: LogConfig.resolve(self.config, cluster.topics.get(topic, {})))
         self.clock, self.purgatory = TrioClock(), Purgatory()
         self.replicas = ReplicaManager(self.logs, self.metadata, self.purgatory, InlineDisk(), self.clock)
         self.replicas.isr_changes.store = cluster
@@ -72,6 +72,7 @@ class Node:
             replica_manager=self.replicas,
             fetch_sessions=FetchSessions(1000),
             authorizer=None,
+            quotas=SimpleNamespace(active=False),
         )
         self.dispatcher = Dispatcher(services, HANDLERS)
 
@@ -151,6 +152,7 @@ class MemoryCluster:
         self.nodes: dict[int, Node] = {}
         self.states: dict[TopicPartition, PartitionState] = {}
         self.topics: dict[str, dict[str, str]] = {}
+        """Their overrides."""
         self.refusal: ErrorCode | None = None
         self.reachable = True
         """Whether the store of ISRs answers."""

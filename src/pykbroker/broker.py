@@ -33,7 +33,7 @@ from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
 from pykbroker.server.background import Jobs
-from pykbroker.server.broker_channel import BrokerChannels, Connector, connect
+from pykbroker.server.broker_channel import BrokerChannels, Connector
 from pykbroker.server.clock import Clock, SystemClock
 from pykbroker.server.config_manager import DynamicConfigManager
 from pykbroker.server.controller_runtime import ControllerRuntime
@@ -42,13 +42,17 @@ from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.fetch_sessions import FetchSessions
 from pykbroker.server.group_coordinator import GroupCoordinator
+from pykbroker.server.inter_broker import connector_for
+from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.producer_ids import ProducerIds
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.services import Services
 from pykbroker.server.share_coordinator import ShareCoordinator
+from pykbroker.server.share_groups import ShareGroupService
 from pykbroker.server.share_partitions import SharePartitions
 from pykbroker.server.share_persister import SharePersister
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
@@ -100,21 +104,22 @@ class Broker:
         clock: Clock | None = None,
         disk: Disk | None = None,
         database: Database | None = None,
-        connector: Connector = connect,
+        connector: Connector | None = None,
         users: Mapping[str, str] | None = None,
     ) -> None:
         """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
         self.config = LiveConfig(config)
         self.database = database
-        self._connector = connector
+        self._connector = connector or connector_for(self.config)
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
-        self._disk = disk or ThreadedDisk(config.background_threads)
+        self._disk = disk or _threads(self.config)
         self._stop = trio.Event()
         self._jobs: Jobs | None = None
+        self._metadata: MetadataCache | None = None
         self._lost: str | None = None
         self.directories: Sequence[str] = ()
 
@@ -131,6 +136,10 @@ class Broker:
         """Has `serve` end at once, with no part of a clean end: what kill -9 does to a process."""
         self._killed = True
         self._scope.cancel()
+
+    def known_brokers(self) -> set[int]:
+        """The live brokers that this one has heard of; none before it serves."""
+        return set() if self._metadata is None else set(self._metadata.image.brokers)
 
     async def run_retention(self) -> None:
         """Looks at retention now instead of at `log.retention.check.interval.ms`; what goes without delay is gone."""
@@ -177,9 +186,12 @@ class Broker:
         task_status: trio.TaskStatus[Ready],
     ) -> None:
         config, clock = self.config, self._clock
+        self._metadata = storage.metadata
         purgatory = Purgatory()
         replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
         replicas.on_storage_lost = self._storage_lost
+        log_dir_events = LogDirEvents(storage.store, config.node_id)
+        replicas.on_directory_lost = log_dir_events.directory_lost
         storage.replicas = replicas
         storage.configs.start(replicas)
         channels = BrokerChannels(config, storage.metadata, self._connector)
@@ -190,8 +202,10 @@ class Broker:
         producer_ids = ProducerIds(storage.store, config.node_id)
         markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
         storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
-        shares, persister, share_partitions = self._shares(storage, replicas, purgatory, channels)
+        shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
+        quotas = ClientQuotas(config, storage.configs.entities, clock, purgatory)
+        server.limits.ip_delay = quotas.connected
         services = Services(
             config=config,
             clock=clock,
@@ -201,9 +215,10 @@ class Broker:
             replica_manager=replicas,
             controller=storage.controller,
             configs=storage.configs,
+            quotas=quotas,
             group_coordinator=groups,
             share_coordinator=shares,
-            share_persister=persister,
+            share_groups=share_groups,
             share_partitions=share_partitions,
             transaction_coordinator=transactions,
             transaction_markers=markers,
@@ -214,7 +229,7 @@ class Broker:
             authorizer=storage.authorizer,
             credentials=storage.credentials,
         )
-        async with trio.open_nursery() as jobs:
+        async with channels, trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
@@ -223,8 +238,10 @@ class Broker:
                     await coordinators.start(storage.authorizer.run)
                 await coordinators.start(groups.run)
                 await coordinators.start(shares.run)
+                await coordinators.start(share_groups.run)
                 await coordinators.start(share_partitions.run)
                 await coordinators.start(fetchers.run)
+                coordinators.start_soon(log_dir_events.run)
                 await coordinators.start(transactions.run)
                 await coordinators.start(storage.controller.run)
                 coordinators.start_soon(storage.configs.run)
@@ -257,9 +274,14 @@ class Broker:
             jobs.cancel_scope.cancel()
 
     def _shares(
-        self, storage: _Storage, replicas: ReplicaManager, purgatory: Purgatory, channels: BrokerChannels
-    ) -> tuple[ShareCoordinator, SharePersister, SharePartitions]:
-        """The share groups' states, the way to them, and the share-partitions over the partitions led here."""
+        self,
+        storage: _Storage,
+        replicas: ReplicaManager,
+        purgatory: Purgatory,
+        channels: BrokerChannels,
+        groups: GroupCoordinator,
+    ) -> tuple[ShareCoordinator, ShareGroupService, SharePartitions]:
+        """The share groups' states, the groups, and the share-partitions over the partitions led here."""
         coordinator = ShareCoordinator(
             config=self.config,
             clock=self._clock,
@@ -276,7 +298,8 @@ class Broker:
             disk=self._disk,
             clock=self._clock,
         )
-        return coordinator, persister, partitions
+        share_groups = ShareGroupService(groups, persister, storage.metadata, replicas, channels)
+        return coordinator, share_groups, partitions
 
     def _transactions(
         self,
@@ -346,7 +369,12 @@ class _Storage:
         self.metadata = MetadataCache(config)
         self.metadata.clustered = bool(config.zookeeper_connect) or broker.database is not None
         self.logs = LogManager(directories, LogConfig.resolve(config, {}), clock=clock.now_ms)
+        self._cordon(frozenset())
+        config.subscribe(self._cordon)
         self._clock = clock
+
+    def _cordon(self, changed: frozenset[str]) -> None:
+        self.logs.cordoned = self._config.cordoned_log_dirs
 
     async def __aenter__(self) -> _Storage:
         store: MetadataStore | None = None
@@ -442,6 +470,13 @@ class _Storage:
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
             log.error("%s is not closed cleanly, its logs are checked at the next start: %s", directory, error)
+
+
+def _threads(config: LiveConfig) -> ThreadedDisk:
+    """Threads for the disk, as many as `background.threads` says at the time."""
+    disk = ThreadedDisk(config.background_threads)
+    config.subscribe(lambda changed: disk.resize(config.background_threads))
+    return disk
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pykbroker.server.disk import InlineDisk
 from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
+from pykbroker.server.quotas import ClientQuotas
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.request import Handler, RequestContext
 from pykbroker.storage.log_manager import LogManager
@@ -79,6 +80,7 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         services = SimpleNamespace(
             config=config,
             configs=configs,
+            quotas=ClientQuotas(config, configs.entities, clock, purgatory),
             clock=clock,
             disk=disk,
             purgatory=purgatory,

@@ -19,6 +19,7 @@ from pykbroker.protocol.messages.leave_group import LeaveGroupRequest
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
 from pykbroker.server.group_coordinator import GroupCoordinator
+from pykbroker.server.share_groups import ShareGroupService
 
 
 @pytest.fixture
@@ -28,6 +29,10 @@ async def broker(start_broker: Callable[..., Awaitable[Any]]) -> AsyncIterator[A
     services = broker.services
     parts = {name: getattr(services, name) for name in ("config", "clock", "replica_manager", "metadata", "disk")}
     services.group_coordinator = GroupCoordinator(**parts)
+    nobody: Any = None  # No share group here asks for states.
+    services.share_groups = ShareGroupService(
+        services.group_coordinator, nobody, services.metadata, services.replica_manager, nobody
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(services.group_coordinator.run)
         yield broker

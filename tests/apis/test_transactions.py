@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from tests.apis.conftest import Wire
 
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
@@ -25,6 +26,7 @@ from pykbroker.protocol.messages.txn_offset_commit import TxnOffsetCommitRequest
 from pykbroker.protocol.messages.write_txn_markers import WriteTxnMarkersRequest
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.records.control import read_marker
+from pykbroker.testing import KafkaBroker
 
 _ids = count()
 NOW_MS = time.time_ns() // 1_000_000
@@ -405,3 +407,19 @@ def test_a_producer_goes_on_after_an_error(client: Client) -> None:
     assert (client.id, client.epoch) == (known[0], known[1] + 1)
     assert client.init() == E.NONE
     assert client.init(producer_id=known[0], producer_epoch=known[1]) == E.PRODUCER_FENCED
+
+
+def test_without_verification_the_log_alone_decides() -> None:
+    """As before KIP-890: what isn't known to the coordinator is written, and hangs until its producer comes again."""
+    with (
+        KafkaBroker(config={"transaction.partition.verification.enable": "false"}) as broker,
+        Wire(broker.host, broker.port) as wire,
+    ):
+        assert wire.request(FindCoordinatorRequest(key_type=1, key="t"), 3).error_code == E.NONE
+        client = Client(wire, "t", *LAST_WITH_ONE_EPOCH)
+        assert client.init() == E.NONE
+        topic = wire.topic()
+        assert client.send(topic) == E.NONE
+        assert fetch(wire, topic).last_stable_offset == 0
+        client.produce_version = LATEST[0]
+        assert client.send(wire.topic()) == E.OUT_OF_ORDER_SEQUENCE_NUMBER, "its first sequence must be 0"

@@ -2,7 +2,9 @@
 
 from pykbroker.apis import HANDLERS, gaps
 from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
+from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.testing import KafkaBroker
 from pykbroker.testing.client import WireClient
 
@@ -24,3 +26,12 @@ def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
         (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
     assert result.configs
     assert {config.documentation for config in result.configs} == {None}
+
+
+def test_listeners_are_not_altered(kafka_broker: KafkaBroker) -> None:
+    assert gaps.LISTENERS
+    config = IncrementalAlterConfigsRequest.Resource.Config(name="listeners", value="PLAINTEXT://127.0.0.1:1")
+    broker = IncrementalAlterConfigsRequest.Resource(resource_type=4, resource_name="1", configs=[config])
+    with WireClient(kafka_broker.host, kafka_broker.port) as client:
+        (answer,) = client.request(IncrementalAlterConfigsRequest(resources=[broker]), 1).responses
+    assert answer.error_code == ErrorCode.INVALID_REQUEST

@@ -250,8 +250,8 @@ class Cluster(RuleBasedStateMachine):
         assert len(epochs) == len(set(epochs))
 
 
-WALKS = int(os.environ.get("PYKBROKER_WALKS", "500"))
-"""How many random histories: each is a hundred steps of a kind that hypothesis is too slow to walk."""
+WALKS = int(os.environ.get("PYKBROKER_WALKS", "250"))
+"""How many random histories: each is up to a hundred steps of a kind that hypothesis is too slow to walk."""
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ WEIGHTS = (30, 10, 10, 6, 14, 3, 6, 2, 3)
 
 TestCluster: Any = pytest.mark.slow(Cluster.TestCase)
 TestCluster.settings = settings(
-    max_examples=int(os.environ.get("PYKBROKER_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("PYKBROKER_EXAMPLES", "12")),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -68,6 +68,18 @@ TABLE: Mapping[str, Behaviour] = {
         "Idempotent producer",
         {"offsets_in_order": True, "values_in_order": True, "stored_with_producer_id": True},
     ),
+    "transactions": Behaviour(
+        "Transactions: commit and abort", {"committed": ["0", "1", "2", "5"], "all": numbers(0, 6)}
+    ),
+    "read_committed_waits": Behaviour(
+        "read_committed waits for the end of a transaction", {"before": [], "after": numbers(0, 3)}
+    ),
+    "transactional_id_fences": Behaviour(
+        "A second producer with the transactional id fences the first", {"fenced": True, "committed": ["second"]}
+    ),
+    "offsets_in_a_transaction": Behaviour(
+        "Offsets are committed with a transaction", {"committed": [None, 5], "values": ["moved"]}
+    ),
     "compression_gzip": Behaviour("Compression: gzip", {"intact": True, "stored_as": "gzip"}),
     "compression_snappy": Behaviour("Compression: snappy", {"intact": True, "stored_as": "snappy"}),
     "compression_lz4": Behaviour("Compression: lz4", {"intact": True, "stored_as": "lz4"}),
@@ -134,6 +146,17 @@ TABLE: Mapping[str, Behaviour] = {
     "cooperative_rebalance": Behaviour(
         "Cooperative rebalance", {"shared": [0, 1, 2, 3], "revoked": 2, "kept_the_rest": True}
     ),
+    "consumer_protocol": Behaviour(
+        "The newer consumer protocol (KIP-848), assignor range",
+        {"ranges": [[0, 1], [2, 3]], "after_close": [0, 1, 2, 3]},
+    ),
+    "consumer_protocol_pattern": Behaviour("Newer consumer protocol: a regular expression", {"matching": True}),
+    "consumer_protocol_static": Behaviour(
+        "Newer consumer protocol: static members", {"same_partition": True, "other_undisturbed": True}
+    ),
+    "consumer_protocol_migration": Behaviour(
+        "Newer consumer protocol: online migration", {"shared": [0, 1], "after_close": [0, 1]}
+    ),
     "admin_create_topics": Behaviour(
         "Admin: create topics",
         {
@@ -186,6 +209,9 @@ TABLE: Mapping[str, Behaviour] = {
             "group.max.session.timeout.ms": "1800000",
         },
     ),
+    "admin_alter_configs": Behaviour(
+        "Admin: change a topic's and a broker's configs while they are in use", {"retention.ms": ["54321", True]}
+    ),
     "admin_describe_cluster": Behaviour(
         "Admin: describe the cluster",
         {"has_cluster_id": True, "controller_is_a_broker": True, "bootstrap_among_brokers": True},
@@ -212,9 +238,36 @@ TABLE: Mapping[str, Behaviour] = {
 }
 
 KCAT_HAS_NO = "kcat has no option for it"
+TRANSACTIONAL = ("transactions", "read_committed_waits", "transactional_id_fences", "offsets_in_a_transaction")
+
+NEWER_PROTOCOL = (
+    "consumer_protocol",
+    "consumer_protocol_pattern",
+    "consumer_protocol_static",
+    "consumer_protocol_migration",
+)
 
 # What a client's own interface doesn't offer: no cell in the matrix.
 UNSUPPORTED: Mapping[tuple[str, str], str] = {
+    **{
+        (client, behaviour): reason
+        for client, reason in {
+            "kafka_python_2": "came with 3.0",
+            "kcat": KCAT_HAS_NO,
+            "kafka_go": "has no transactions",
+            "franz_go": "has other calls for them, which its bridge doesn't know",
+            "sarama": "has other calls for them, which its bridge doesn't know",
+            "kafkajs": "has other calls for them, which its bridge doesn't know",
+        }.items()
+        for behaviour in TRANSACTIONAL
+    },
+    **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK},
+    **{
+        (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
+        for client in CLIENTS
+        if client != "confluent_kafka"
+        for behaviour in NEWER_PROTOCOL
+    },
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",
@@ -284,6 +337,7 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
                 "admin_add_partitions",
                 "admin_topic_configs",
                 "admin_broker_configs",
+                "admin_alter_configs",
                 "admin_groups",
                 "admin_delete_groups",
             )

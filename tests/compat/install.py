@@ -109,7 +109,11 @@ def install_java(client: str) -> None:
     """Apache Kafka's client of one version, and the bridge compiled against it."""
     target, version = folder(client), JAVA[client]
     java = SOURCES / "java"
-    sources = [java / "Bridge.java", (java / "before_2_0" if version < "2" else java) / "Groups.java"]
+    sources = [
+        java / "Bridge.java",
+        java / "Transactional.java",
+        (java / "before_2_0" if version < "2" else java) / "Groups.java",
+    ]
     wanted = "\n".join([version, *(source.read_text() for source in sources)])
     marker = target / "installed.txt"
     if marker.exists() and marker.read_text() == wanted:

@@ -60,6 +60,11 @@ def test_what_may_be_set_for_a_broker(overrides: dict[str, str]) -> None:
             "Dynamic thread count update validation failed for num.io.threads=3, value should be at least half the "
             "current value 8",
         ),
+        (
+            {"listeners": "PLAINTEXT://127.0.0.1:1"},
+            True,
+            "listeners can't be changed while this broker runs: set it in its properties and restart",
+        ),
         ({"log.cleaner.threads": "0"}, True, "Log cleaner threads should be at least 1"),
         (
             {"log.cleaner.threads": "3"},
@@ -99,7 +104,8 @@ def test_what_is_followed_of_what_is_stored() -> None:
     followed, complaints = usable(stored, per_broker=False)
     assert followed == {"max.connections": "5", "of.a.plugin": "1"}
     assert len(complaints) == 4
-    assert usable(stored, per_broker=True)[0] == followed | {"listeners": "PLAINTEXT://:1"}
+    stored["listener.name.a.ssl.keystore.location"] = "/a"
+    assert usable(stored, per_broker=True)[0] == followed | {"listener.name.a.ssl.keystore.location": "/a"}
 
 
 def test_listeners_prefixes() -> None:

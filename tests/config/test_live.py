@@ -62,3 +62,11 @@ def test_a_static_config_has_nothing_dynamic() -> None:
     config = BrokerConfig()
     config.subscribe(lambda changed: pytest.fail("nothing changes"))
     assert (config.static_config, config.dynamic, config.dynamic_default) == (config, {}, {})
+
+
+def test_subscribers_are_told_of_files_that_may_have_changed() -> None:
+    config, told = live(), []
+    config.subscribe(told.append)
+    config.touch(frozenset(["listener.name.a.ssl.keystore.location"]))
+    config.touch(frozenset())
+    assert told == [{"listener.name.a.ssl.keystore.location"}]

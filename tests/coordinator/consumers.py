@@ -11,6 +11,7 @@ from tests.coordinator.conversation import Conversation
 from pykbroker.cluster.image import BrokerImage, ClusterImage, PartitionState, TopicImage
 from pykbroker.coordinator.group.assignment import TopicIdPartition
 from pykbroker.coordinator.group.config import Surroundings
+from pykbroker.coordinator.group.consumer_group import ConsumerGroup, ConsumerGroupState
 from pykbroker.coordinator.group.consumer_groups import Caller
 from pykbroker.coordinator.group.shard import GroupShard
 from pykbroker.protocol.errors import ErrorCode
@@ -26,6 +27,7 @@ class Cluster(Conversation):
         self.image = ClusterImage(cluster_id="c")
         self.group_config: dict[str, Any] = {}
         self._topic_ids = 0
+        self.ways: set[tuple[ConsumerGroupState, ConsumerGroupState]] = set()
         super().__init__(**config)
         for name, partitions in (topics or {}).items():
             self.create(name, partitions)
@@ -33,6 +35,19 @@ class Cluster(Conversation):
     def new_shard(self) -> GroupShard:
         surroundings = Surroundings(image=lambda: self.image, group_config=lambda group_id: self.group_config)
         return GroupShard(self.config, surroundings)
+
+    def take(self, result: Any) -> Any:
+        """As ever; notes which way a consumer group's state goes."""
+        before = self._state()
+        answer = super().take(result)
+        after = self._state()
+        if before is not after and before is not None:
+            self.ways.add((before, after or ConsumerGroupState.DEAD))
+        return answer
+
+    def _state(self) -> ConsumerGroupState | None:
+        group = self.shard.groups.get("g")
+        return group.state if isinstance(group, ConsumerGroup) else None
 
     def create(self, name: str, partitions: int) -> None:
         known = self.image.topics.get(name)

@@ -160,8 +160,9 @@ class Conversation:
         if len(ids) > 1:
             joined[0] = self.join(ids[0], **options)
         generation = self.answer(joined[0]).generation_id
-        waits = [self.sync(member_id, generation) for member_id in ids[1:]]
-        self.sync(ids[0], generation, dict(zip(ids, assignments, strict=True)))
-        assert self.state() == "Stable"
+        group = options.get("group", "g")
+        waits = [self.sync(member_id, generation, group=group) for member_id in ids[1:]]
+        self.sync(ids[0], generation, dict(zip(ids, assignments, strict=True)), group=group)
+        assert self.state(group) == "Stable"
         assert [self.answer(wait).assignment for wait in waits] == list(assignments[1:])
         return int(generation), ids

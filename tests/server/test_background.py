@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pykbroker.cluster.image import PartitionState
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.batch import build_batch
@@ -45,7 +46,7 @@ class Broker:
     """What the jobs work on."""
 
     def __init__(self, *directories: Path) -> None:
-        self.config = BrokerConfig(producer_id_expiration_ms=900_000)
+        self.config = LiveConfig(BrokerConfig(producer_id_expiration_ms=900_000))
         self.clock = TrioClock()
         self.logs = LogManager(directories, LogConfig(), clock=lambda: START)
         self.logs.open()
@@ -209,3 +210,20 @@ async def test_checkpoints_are_written_in_time(broker: Broker, autojump_clock: M
     await trio.sleep(60)
     assert "t 0 1" in (tmp_path / "log-start-offset-checkpoint").read_text()
     assert "t 0 2" in (tmp_path / "recovery-point-offset-checkpoint").read_text()
+
+
+async def test_the_cleaner_follows_what_is_set_while_it_runs(
+    broker: Broker, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[float] = []
+
+    def run_once(now_ms: int, high_watermarks: object) -> None:
+        rounds.append(trio.current_time() - start)
+
+    monkeypatch.setattr(broker.jobs.cleaner, "run_once", run_once)
+    start = trio.current_time()
+    await trio.sleep(0.01)
+    broker.config.update(own={"log.cleaner.backoff.ms": "2000", "log.cleaner.io.max.bytes.per.second": "5.5"})
+    await trio.sleep(5)
+    assert [round(at, 2) for at in rounds] == [2.01, 4.01]
+    assert broker.jobs.cleaner.max_bytes_per_second == 5.5

@@ -186,7 +186,7 @@ async def test_a_groups_config() -> None:
 
 async def test_a_client_metrics_subscription() -> None:
     broker = await Broker().start()
-    changes = Change("metrics", "org.apache.kafka", APPEND), Change("match", "client_id=app-.*")
+    changes = Change("metrics", "org.apache.kafka"), Change("match", "client_id=app-.*")
     assert await broker.alter(CLIENT_METRICS, "s", *changes) == FINE
     assert broker.configs.overrides(CLIENT_METRICS, "s") == {"metrics": "org.apache.kafka", "match": "client_id=app-.*"}
     assert list(broker.configs.named(CLIENT_METRICS)) == ["s"]
@@ -194,6 +194,7 @@ async def test_a_client_metrics_subscription() -> None:
         (Change("interval.ms", "99"), ErrorCode.INVALID_REQUEST),
         (Change("interval.ms", "soon"), ErrorCode.INVALID_CONFIG),
         (Change("match", "client_id=("), ErrorCode.INVALID_CONFIG),
+        (Change("metrics", "a", APPEND), ErrorCode.INVALID_CONFIG),
         (Change("no.such", "1"), ErrorCode.INVALID_REQUEST),
     ):
         assert (await broker.alter(CLIENT_METRICS, "s", change))[0] is code

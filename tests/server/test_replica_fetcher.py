@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -30,6 +32,7 @@ async def caught_up(cluster: MemoryCluster) -> None:
     assert len({node.bytes() for node in cluster.nodes.values()}) == 1
 
 
+@pytest.mark.slow
 async def test_acks_all_is_answered_once_every_member_has_it(cluster: MemoryCluster, autojump_clock: MockClock) -> None:
     await cluster.create()
     started = trio.current_time()
@@ -47,6 +50,7 @@ async def test_a_follower_takes_no_records(cluster: MemoryCluster, autojump_cloc
     assert refused.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
 
 
+@pytest.mark.slow
 async def test_a_dead_follower_leaves_the_isr_after_its_time_and_comes_back(
     cluster: MemoryCluster, autojump_clock: MockClock
 ) -> None:
@@ -118,6 +122,7 @@ async def test_what_was_acknowledged_survives_the_leader_and_what_was_not_is_cut
     assert cluster.isr() == {1, 2, 3}
 
 
+@pytest.mark.slow
 async def test_a_leader_cut_from_all_never_acknowledges(cluster: MemoryCluster, autojump_clock: MockClock) -> None:
     await cluster.create()
     stale = cluster.nodes[1]
@@ -245,6 +250,7 @@ async def test_a_log_that_starts_within_a_batch(cluster: MemoryCluster, autojump
     assert cluster.isr() == {1, 2}
 
 
+@pytest.mark.slow
 async def test_larger_fetches_than_segments(tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     cluster = MemoryCluster(nursery, tmp_path, replica_fetch_max_bytes="10000000")
     await cluster.create(segment_bytes="1048576")
@@ -315,3 +321,53 @@ async def test_duplicates_of_a_batch_are_followed_as_one(cluster: MemoryCluster,
     await cluster.elect(2)
     info = cluster.nodes[2].replicas.append(TP, memoryview(bytearray(batch)), acks=-1, request_version=9)
     assert (info.duplicate, info.first_offset) == (True, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["leader", "follower"])
+async def test_a_throttled_replica_catches_up_slowly_and_one_in_sync_isnt_held_back(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock, side: str
+) -> None:
+    rate = {f"{side}_replication_throttled_rate": "100000"}
+    cluster = MemoryCluster(nursery, tmp_path, replica_fetch_max_bytes="200000", **rate)
+    await cluster.create(**{f"{side}_replication_throttled_replicas": "*"})
+    cluster.kill(3)
+    await cluster.elect(1)
+    began = trio.current_time()
+    for _ in range(20):
+        await cluster.nodes[1].produce(b"x" * 150_000)
+    assert trio.current_time() - began < 1
+    cluster.start(3)
+    await cluster.introduce(3)
+    await trio.sleep(15)
+    assert cluster.isr() == {1, 2}
+    await trio.sleep(45)
+    assert cluster.isr() == {1, 2, 3}
+    for node_id in list(cluster.nodes):
+        cluster.kill(node_id)
+
+
+async def test_a_leader_that_refuses_is_asked_less_and_less_often(
+    cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    asked: list[float] = []
+
+    def refuse(*_: object, **others: object) -> None:
+        asked.append(trio.current_time())
+        raise KafkaError(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+
+    await cluster.create(replicas=(1, 2))
+    monkeypatch.setattr(cluster.nodes[1].dispatcher._services.fetch_sessions, "context", refuse)
+    await trio.sleep(10)
+    assert 8 < len(asked) < 25
+    assert "CLUSTER_AUTHORIZATION_FAILED" in caplog.text
+
+
+async def test_a_follower_whose_directory_fails_follows_no_more(
+    cluster: MemoryCluster, disk: Any, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    await cluster.create()
+    with disk.failing("pwrite", errno.EIO, tmp_path / "2"):
+        await cluster.nodes[1].produce(b"a", timeout=100)
+    assert cluster.isr() == {1, 3}
+    assert cluster.nodes[2].replicas.find(TP) is None

@@ -288,3 +288,20 @@ def test_an_end_without_a_sync_leaves_no_mark(opened: LogManager, tmp_path: Path
     opened.close(sync=False)
     assert not (tmp_path / ".kafka_cleanshutdown").exists()
     manager(tmp_path).lock()
+
+
+def test_no_log_is_made_in_a_cordoned_directory(tmp_path: Path) -> None:
+    made = manager(tmp_path / "x", tmp_path / "y")
+    made.open()
+    made.cordoned = (str(tmp_path / "x"),)
+    logs = [made.get_or_create(tp, ID, LogConfig()) for tp in (A0, A1)]
+    assert {os.path.dirname(log.directory) for log in logs} == {str(tmp_path / "y")}
+    assert {path: len(found or ()) for path, found in made.directories().items()} == {
+        str(tmp_path / "x"): 0,
+        str(tmp_path / "y"): 2,
+    }
+    made.cordoned = (str(tmp_path / "x"), str(tmp_path / "y"))
+    with pytest.raises(KafkaError) as caught:
+        made.get_or_create(B0, ID, LogConfig())
+    assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    made.close(sync=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from pykbroker.cluster.fetch_session import FetchContext, FetchPartition, PartitionAnswer, PartitionKey
@@ -27,6 +27,8 @@ FIRST_WITH_TOPIC_IDS = 13
 FIRST_WITH_REPLICA_STATE = 15
 FIRST_WITH_LEADERS = 16
 READ_COMMITTED = 1
+BESIDE_RECORDS = 42
+"""Bytes of a partition's answer besides its records, for quotas."""
 
 
 @handles(FetchRequest, "0-18")
@@ -55,7 +57,13 @@ async def fetch(request: FetchRequest, context: RequestContext) -> FetchResponse
         reading.note_follower(state.replica_epoch)
     if request.max_wait_ms > 0 and reading.keys:
         await services.purgatory.wait_until(reading.ready, reading.keys, request.max_wait_ms / 1000)
-    return _respond(session, reading, context)
+    answers: Iterable[tuple[FetchPartition, Partition]] = reading.answers()
+    if services.quotas.active and replica_id < 0:
+        answers = list(answers)
+        throttle_ms = services.quotas.fetched(context, _size(answers))
+        if throttle_ms:
+            return _nothing(session, throttle_ms)
+    return _respond(session, answers, context)
 
 
 def _asked(request: FetchRequest, version: int) -> dict[PartitionKey, FetchPartition]:
@@ -96,6 +104,8 @@ class _Reading:
         self._rack = request.rack_id if context.services.replica_manager.followers.selects_by_rack else ""
         self._committed_only = request.isolation_level == READ_COMMITTED and not self._is_follower
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
+        if context.services.quotas.active and not self._is_follower:
+            self._max_bytes = min(self._max_bytes, context.services.quotas.fetch_limit(context))
         self._min_bytes = min(request.min_bytes, self._max_bytes)
         self._known: list[tuple[FetchPartition, TopicPartition]] = []
         self._unknown: list[tuple[FetchPartition, ErrorCode]] = []
@@ -146,7 +156,7 @@ class _Reading:
     def ready(self) -> bool:
         """Whether to answer now: enough bytes are there, or a partition can't be read."""
         wanted, size = self._min_bytes, 0
-        if wanted <= 0:
+        if wanted <= 0 or (self._is_follower and self._unknown):
             return True
         for asked, tp in self._known:
             try:
@@ -189,6 +199,8 @@ class _Reading:
             except KafkaError as error:
                 answer = self._refusal(asked, error.code)
             if size := len(answer.records or b""):
+                if self._is_follower:
+                    self._replicas.followers.sent(replica, size)
                 left, whole_first = max(0, left - size), False
             yield asked, answer
         for asked, code in self._unknown:
@@ -217,7 +229,8 @@ class _Reading:
 
     def _end(self, replica: Replica) -> int:
         if self._is_follower:
-            return replica.log.log_end_offset
+            held_back = self._replicas.followers.must_not_send(replica, self._replica_id)
+            return 0 if held_back else replica.log.log_end_offset
         return replica.last_stable_offset if self._committed_only else replica.partition.high_watermark
 
     def _is_quiet(self, asked: FetchPartition, replica: Replica) -> bool:
@@ -290,14 +303,30 @@ def _divergence(asked: FetchPartition, replica: Replica) -> Partition.DivergingE
     return Partition.DivergingEpoch(epoch=epoch, end_offset=end_offset)
 
 
-def _respond(session: FetchContext, reading: _Reading, context: RequestContext) -> FetchResponse:
+def _size(answers: Iterable[tuple[FetchPartition, Partition]]) -> int:
+    return sum(len(answer.records or b"") + BESIDE_RECORDS for _, answer in answers if answer.records)
+
+
+def _nothing(session: FetchContext, throttle_ms: int) -> FetchResponse:
+    """What a client over its quota gets: no partition, and the time after which to ask again (KIP-219)."""
+    response = FetchResponse(throttle_time_ms=throttle_ms)
+    if session.incremental:
+        response.session_id = session.session_id
+        if session.overtaken:
+            response.error_code = ErrorCode.INVALID_FETCH_SESSION_EPOCH
+    return response
+
+
+def _respond(
+    session: FetchContext, answers: Iterable[tuple[FetchPartition, Partition]], context: RequestContext
+) -> FetchResponse:
     """Groups the answers by topic, without those that an incremental session's client knows already."""
     response = FetchResponse(session_id=session.session_id)
     if session.overtaken:
         response.error_code = ErrorCode.INVALID_FETCH_SESSION_EPOCH
         return response
     last: str | UUID | None = None
-    for asked, answer in reading.answers():
+    for asked, answer in answers:
         news = PartitionAnswer(
             len(answer.records or b""),
             answer.high_watermark,

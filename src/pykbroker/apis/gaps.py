@@ -8,15 +8,19 @@ TWO_PHASE_COMMIT = (
     "InitProducerId 6 (two-phase commit, KIP-939) is not served, as it is unstable in Apache Kafka 4.3 and off there."
 )
 UNSERVED = "An API that is not in the table of `apis` ends the connection, as an unknown one does in Kafka."
+LISTENERS = (
+    "`listeners`, `listener.security.protocol.map`, `principal.builder.class` and `metric.reporters` can't be altered "
+    "while the broker runs: INVALID_REQUEST."
+)
 DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
-        ApiKey.SHARE_GROUP_HEARTBEAT,
-        ApiKey.SHARE_GROUP_DESCRIBE,
-        ApiKey.DESCRIBE_SHARE_GROUP_OFFSETS,
-        ApiKey.ALTER_SHARE_GROUP_OFFSETS,
-        ApiKey.DELETE_SHARE_GROUP_OFFSETS,
+        ApiKey.STREAMS_GROUP_HEARTBEAT,
+        ApiKey.STREAMS_GROUP_DESCRIBE,
+        ApiKey.GET_TELEMETRY_SUBSCRIPTIONS,
+        ApiKey.PUSH_TELEMETRY,
+        ApiKey.ALTER_REPLICA_LOG_DIRS,
     }
 )
 """The APIs that clients are most likely to miss."""

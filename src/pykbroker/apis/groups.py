@@ -159,7 +159,9 @@ async def delete_groups(request: DeleteGroupsRequest, context: RequestContext) -
     results = []
     for group_id in dict.fromkeys(request.groups_names):
         try:
-            code = await context.services.group_coordinator.delete(group_id)
+            code = await context.services.share_groups.delete_states(group_id)
+            if code is ErrorCode.NONE:
+                code = await context.services.group_coordinator.delete(group_id)
         except KafkaError as error:
             code = error.code
         results.append(DeleteGroupsResponse.Result(group_id=group_id, error_code=code))

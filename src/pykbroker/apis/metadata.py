@@ -16,6 +16,7 @@ from pykbroker.protocol.messages.describe_topic_partitions import (
 )
 from pykbroker.protocol.messages.metadata import MetadataRequest, MetadataResponse
 from pykbroker.server.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS
+from pykbroker.server.quotas import Mutations
 from pykbroker.server.request import RequestContext, handles
 
 FIRST_WITH_EMPTY_FOR_NONE = 1
@@ -36,7 +37,8 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
     """
     await context.services.controller.wait_until_joined()
     cache = context.services.metadata
-    refused = await _create_missing(request, context)
+    mutations = context.services.quotas.mutations(context, strict_since=None)
+    refused = await _create_missing(request, context, mutations)
     view = _view(context)
     asks_for_all = request.topics is None or (not request.topics and context.api_version < FIRST_WITH_EMPTY_FOR_NONE)
     if asks_for_all:
@@ -48,6 +50,7 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
             if topic.error_code != ErrorCode.UNKNOWN_TOPIC_ID:
                 topic.topic_authorized_operations = TOPIC_OPERATIONS
     return MetadataResponse(
+        throttle_time_ms=mutations.throttle_ms,
         brokers=[
             MetadataResponse.Broker(node_id=broker.id, host=broker.host, port=broker.port, rack=broker.rack)
             for broker in cache.brokers_for(context)
@@ -61,7 +64,9 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
     )
 
 
-async def _create_missing(request: MetadataRequest, context: RequestContext) -> dict[str, ErrorCode]:
+async def _create_missing(
+    request: MetadataRequest, context: RequestContext, mutations: Mutations
+) -> dict[str, ErrorCode]:
     """Makes the topics asked for by name that aren't there, where that is allowed; says why one couldn't be."""
     if not request.topics or not request.allow_auto_topic_creation:
         return {}
@@ -71,6 +76,9 @@ async def _create_missing(request: MetadataRequest, context: RequestContext) -> 
     if not missing or not services.config.auto_create_topics_enable:
         return {}
     answers = await services.controller.auto_create(missing)
+    for answer in answers:
+        if isinstance(answer, TopicImage):
+            mutations.charge(len(answer.partitions))
     return {name: answer.code for name, answer in zip(missing, answers, strict=True) if isinstance(answer, KafkaError)}
 
 

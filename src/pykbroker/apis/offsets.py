@@ -221,18 +221,19 @@ def _shown(committed: CommittedOffset | None) -> tuple[int, int, str]:
 async def offset_delete(request: OffsetDeleteRequest, context: RequestContext) -> OffsetDeleteResponse:
     """OffsetDelete 0: of topics that exist and that no member of the group reads (KIP-496)."""
     metadata = context.services.metadata
-    asked = {
-        TopicPartition(topic.name, partition.partition_index): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    asked = [
+        TopicPartition(topic.name, partition.partition_index)
         for topic in request.topics
         for partition in topic.partitions
-    }
+    ]
     known = [tp for tp in asked if metadata.partition(tp) is not None]
+    unknown = dict.fromkeys((tp for tp in asked if tp not in known), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     try:
         codes = await context.services.group_coordinator.delete_offsets(request.group_id, known)
     except KafkaError as error:
         return OffsetDeleteResponse(error_code=error.code)
     topics: dict[str, DeletedTopic] = {}
-    for tp, code in {**asked, **codes}.items():
+    for tp, code in {**unknown, **codes}.items():
         topic = topics.setdefault(tp.topic, DeletedTopic(name=tp.topic))
         topic.partitions.append(DeletedTopic.Partition(partition_index=tp.partition, error_code=code))
     return OffsetDeleteResponse(topics=list(topics.values()))

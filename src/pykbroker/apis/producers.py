@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pykbroker.controller.topics import invalid_name
 from pykbroker.coordinator.transaction.shard import Producer
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.describe_producers import DescribeProducersRequest, DescribeProducersResponse
@@ -60,6 +61,10 @@ async def describe_producers(request: DescribeProducersRequest, context: Request
 
 
 def _described(tp: TopicPartition, context: RequestContext) -> DescribedPartition:
+    wrong = invalid_name(tp.topic)
+    if wrong is not None:
+        code = ErrorCode.INVALID_TOPIC_EXCEPTION
+        return DescribedPartition(partition_index=tp.partition, error_code=code, error_message=wrong)
     try:
         entries = context.services.replica_manager.leader(tp).log.active_producers()
     except KafkaError as error:

@@ -19,6 +19,7 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.share_acknowledge import ShareAcknowledgeRequest, ShareAcknowledgeResponse
 from pykbroker.protocol.messages.share_fetch import ShareFetchRequest, ShareFetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.security.acl import Operation, ResourceType
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_partitions import LedShare
 from pykbroker.server.share_reading import read_headers, slice_acquired
@@ -153,6 +154,8 @@ async def _acknowledge(key: SessionKey, answers: Answers, context: RequestContex
             if name is None:
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
             check(given, renewing=renewing)
+            if not context.authorize(Operation.READ, ResourceType.TOPIC, name):
+                raise KafkaError(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
             if services.metadata.partition(TopicPartition(name, index)) is None:
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             if given:
@@ -187,14 +190,16 @@ class _Fetching:
         self._led: list[tuple[SharedPartition, LedShare]] = []
         for partition in session.rotated:
             try:
-                self._led.append((partition, self._open(partition)))
+                self._led.append((partition, self._open(partition, context)))
             except KafkaError as error:
                 self._fail(partition, error)
 
-    def _open(self, partition: SharedPartition) -> LedShare:
+    def _open(self, partition: SharedPartition, context: RequestContext) -> LedShare:
         topic_id, index = partition.id
         if partition.topic is None:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
+        if not context.authorize(Operation.READ, ResourceType.TOPIC, partition.topic):
+            raise KafkaError(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
         tp = TopicPartition(partition.topic, index)
         if self._services.metadata.partition(tp) is None:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
 
 from pykbroker.cluster.image import TopicImage
@@ -14,10 +15,15 @@ from pykbroker.protocol.messages.create_partitions import CreatePartitionsReques
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
 from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
 from pykbroker.server.controller_runtime import GrowthRequest
+from pykbroker.server.quotas import Mutations
 from pykbroker.server.request import RequestContext, handles
 
 FIRST_WITH_DELETION_DISABLED = 3
 FIRST_DELETE_BY_TOPIC = 6
+FIRST_CREATION_REFUSED_BY_QUOTA = 6
+FIRST_DELETION_REFUSED_BY_QUOTA = 5
+FIRST_GROWTH_REFUSED_BY_QUOTA = 3
+"""The versions of KIP-599: older clients are muted for what is over their quota, and get it."""
 
 
 @handles(CreateTopicsRequest, "0-7")
@@ -29,11 +35,38 @@ async def create_topics(request: CreateTopicsRequest, context: RequestContext) -
     """
     counts = Counter(topic.name for topic in request.topics)
     wanted = [_new_topic(topic) for topic in request.topics if counts[topic.name] == 1]
+    mutations = context.services.quotas.mutations(context, FIRST_CREATION_REFUSED_BY_QUOTA)
+    refused = await _over_quota(wanted, mutations, context)
+    wanted = [new for new in wanted if new.name not in refused]
     answers = await context.services.controller.create_topics(wanted, validate_only=request.validate_only)
-    by_name = {new.name: answer for new, answer in zip(wanted, answers, strict=True)}
+    by_name: dict[str, TopicImage | KafkaError] = {**refused}
+    by_name.update((new.name, answer) for new, answer in zip(wanted, answers, strict=True))
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
     topics = [_creation(name, by_name.get(name, duplicate), context) for name in counts]
-    return CreateTopicsResponse(topics=topics)
+    return CreateTopicsResponse(topics=topics, throttle_time_ms=mutations.throttle_ms)
+
+
+async def _over_quota(
+    wanted: Sequence[NewTopic], mutations: Mutations, context: RequestContext
+) -> dict[str, TopicImage | KafkaError]:
+    """The topics that a quota for partitions leaves no room for; only those that could be made count."""
+    refused: dict[str, TopicImage | KafkaError] = {}
+    if mutations.limited:
+        possible = await context.services.controller.create_topics(wanted, validate_only=True)
+        for new, answer in zip(wanted, possible, strict=True):
+            if isinstance(answer, TopicImage):
+                error = _charge(mutations, len(answer.partitions))
+                if error is not None:
+                    refused[new.name] = error
+    return refused
+
+
+def _charge(mutations: Mutations, partitions: int) -> KafkaError | None:
+    try:
+        mutations.charge(partitions)
+    except KafkaError as error:
+        return error
+    return None
 
 
 def _new_topic(topic: CreateTopicsRequest.Topic) -> NewTopic:
@@ -75,6 +108,12 @@ async def delete_topics(request: DeleteTopicsRequest, context: RequestContext) -
     From version 6 on by name or by id (KIP-516).
     """
     targets = _targets(request, context)
+    mutations = context.services.quotas.mutations(context, FIRST_DELETION_REFUSED_BY_QUOTA)
+    for target in targets:
+        topic = None if target.error_code else context.services.metadata.topic(target.name or "")
+        error = None if topic is None else _charge(mutations, len(topic.partitions))
+        if error is not None:
+            target.error_code, target.error_message = error.code, error.message
     names = [target.name for target in targets if target.name is not None and target.error_code == ErrorCode.NONE]
     errors = await context.services.controller.delete_topics(names)
     for target in targets:
@@ -82,7 +121,7 @@ async def delete_topics(request: DeleteTopicsRequest, context: RequestContext) -
             error = errors[names.index(target.name or "")]
             if error is not None:
                 target.error_code, target.error_message = error.code, error.message
-    return DeleteTopicsResponse(responses=targets)
+    return DeleteTopicsResponse(responses=targets, throttle_time_ms=mutations.throttle_ms)
 
 
 def _targets(request: DeleteTopicsRequest, context: RequestContext) -> list[DeleteTopicsResponse.Response]:
@@ -135,13 +174,33 @@ async def create_partitions(request: CreatePartitionsRequest, context: RequestCo
         for topic in request.topics
         if counts[topic.name] == 1
     ]
+    mutations = context.services.quotas.mutations(context, FIRST_GROWTH_REFUSED_BY_QUOTA)
+    refused = await _over_growth_quota(wanted, mutations, context)
+    wanted = [growth for growth in wanted if growth.name not in refused]
     errors = await context.services.controller.create_partitions(wanted, validate_only=request.validate_only)
-    by_name = {growth.name: error for growth, error in zip(wanted, errors, strict=True)}
+    by_name: dict[str, KafkaError | None] = {**refused}
+    by_name.update((growth.name, error) for growth, error in zip(wanted, errors, strict=True))
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
-    response = CreatePartitionsResponse()
+    response = CreatePartitionsResponse(throttle_time_ms=mutations.throttle_ms)
     for name in counts:
         error = by_name.get(name, duplicate)
         code, message = (ErrorCode.NONE, None) if error is None else (error.code, error.message)
         result = CreatePartitionsResponse.Result(name=name, error_code=code, error_message=message)
         response.results.append(result)
     return response
+
+
+async def _over_growth_quota(
+    wanted: Sequence[GrowthRequest], mutations: Mutations, context: RequestContext
+) -> dict[str, KafkaError | None]:
+    """The topics that a quota for partitions doesn't let grow; only those that could grow count."""
+    refused: dict[str, KafkaError | None] = {}
+    if mutations.limited:
+        errors = await context.services.controller.create_partitions(wanted, validate_only=True)
+        for growth, impossible in zip(wanted, errors, strict=True):
+            topic = context.services.metadata.topic(growth.name)
+            if impossible is None and topic is not None:
+                error = _charge(mutations, growth.count - len(topic.partitions))
+                if error is not None:
+                    refused[growth.name] = error
+    return refused

@@ -5,11 +5,11 @@ A handler fits versions to the coordinator's questions and answers; what a trans
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.offsets import OffsetToCommit
+from pykbroker.coordinator.group.topic_patterns import compiled
 from pykbroker.coordinator.transaction.shard import Producer, TransactionFilter
 from pykbroker.coordinator.transaction.transaction_state import Transaction, TransactionState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -329,11 +329,5 @@ async def list_transactions(request: ListTransactionsRequest, context: RequestCo
 def _matcher(pattern: str | None) -> Callable[[str], bool] | None:
     if not pattern:
         return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise KafkaError(
-            ErrorCode.INVALID_REGULAR_EXPRESSION,
-            f"Transaction ID pattern `{pattern}` is not a valid regular expression: {error}.",
-        ) from error
-    return lambda transactional_id: compiled.fullmatch(transactional_id) is not None
+    fullmatch = compiled(pattern).fullmatch
+    return lambda transactional_id: fullmatch(transactional_id) is not None

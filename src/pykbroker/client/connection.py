@@ -196,6 +196,11 @@ class Connection:
         lifetime = answer.session_lifetime_ms / 1000
         self._expires = asked + lifetime * REAUTHENTICATE_AT if lifetime else math.inf
 
+    def release(self) -> trio.abc.Stream:
+        """The stream, for whoever goes on with it in another way; nothing is under way on it."""
+        self.closed = True
+        return self._stream
+
     def abort(self) -> None:
         """Makes the connection useless for anybody else; `aclose` frees it."""
         self.closed = True

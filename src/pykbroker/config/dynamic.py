@@ -40,6 +40,10 @@ _THREADS = (
 )
 
 
+# Kafka can change these while it runs; this broker reads them at its start.
+FIXED = ("listeners", "listener.security.protocol.map", "principal.builder.class", "metric.reporters")
+
+
 class NotDynamic(ValueError):
     """A change that can't be made while the broker runs; its text is Kafka's."""
 
@@ -84,6 +88,7 @@ def usable(overrides: Mapping[str, str], *, per_broker: bool) -> tuple[dict[str,
         (_static(overrides), "can't be set dynamically"),
         (LISTENER_SECURITY & overrides.keys(), "can be set dynamically for one listener only"),
         (() if per_broker else _per_broker(overrides), "can't be set for all brokers"),
+        (overrides.keys() & set(FIXED), "can't be set dynamically"),
     ):
         wrong.update({name: f"{name} is ignored: it {why}" for name in names})
     return {name: text for name, text in overrides.items() if name not in wrong}, list(wrong.values())
@@ -131,6 +136,9 @@ def _refuse(why: str, names: Iterable[str]) -> None:
 
 def _check_together(before: LiveConfig, after: LiveConfig) -> None:
     """What one value alone doesn't tell: steps of thread pools, and values that contradict each other."""
+    for name in FIXED:
+        if after.value(name) != before.value(name):
+            raise NotDynamic(f"{name} can't be changed while this broker runs: set it in its properties and restart")
     for name in _THREADS:
         old, new = before.value(name), after.value(name)
         failed = f"Dynamic thread count update validation failed for {name}={new}, value should"

@@ -42,10 +42,14 @@ class LiveConfig(BrokerConfig):
         names |= {name for name in unknown.keys() | self.unknown.keys() if unknown.get(name) != self.unknown.get(name)}
         self.__dict__.update(values, given=given, unknown=unknown, dynamic=own, dynamic_default=default)
         changed = frozenset(names)
-        if changed:
-            for subscriber in tuple(self.__dict__["_subscribers"]):
-                subscriber(changed)
+        self.touch(changed)
         return changed
+
+    def touch(self, names: frozenset[str]) -> None:
+        """Tells subscribers of keys that name files which may have changed, if the values haven't (KAFKA-14136)."""
+        if names:
+            for subscriber in tuple(self.__dict__["_subscribers"]):
+                subscriber(names)
 
     def with_update(
         self, *, own: Mapping[str, str] | None = None, default: Mapping[str, str] | None = None

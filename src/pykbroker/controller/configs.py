@@ -30,9 +30,10 @@ MAX_VALUE_LENGTH = 32767
 _KEYS: Mapping[int, Mapping[str, Key[Any]]] = {
     TOPIC: TOPIC_KEYS,
     BROKER: BROKER_KEYS,
-    CLIENT_METRICS: CLIENT_METRICS_KEYS,
+    CLIENT_METRICS: {},  # Kafka's controller doesn't know that two of them are lists.
     GROUP: GROUP_KEYS,
 }
+"""Where APPEND and SUBTRACT look for lists."""
 
 
 class Change(NamedTuple):

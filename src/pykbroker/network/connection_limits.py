@@ -1,7 +1,7 @@
 """How many connections there may be, and how fast they may come: per broker, listener and address (KIP-402, KIP-612).
 
 `max.connections` and `max.connection.creation.rate` hold back accepting; `max.connections.per.ip` closes what is over
-it. An address that is over its own rate has its connection closed, so that others needn't wait for it.
+it. An address that is over its own rate has its connection held, then closed, so that others needn't wait for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNLIMITED = (1 << 31) - 1
-REMEMBERED_ADDRESSES = 10_000
 
 
 class Rate:
@@ -43,13 +42,6 @@ class Rate:
         self._left = (min(most, self._left + (now - self._at) * rate) if self._began else most) - 1
         self._at, self._began = now, True
         return max(0.0, -self._left / rate)
-
-    def take_if_there(self, now: float) -> bool:
-        """Takes one if nobody has to wait for it."""
-        if self.take(now) == 0.0:
-            return True
-        self._left += 1
-        return False
 
 
 class Slots:
@@ -109,9 +101,9 @@ class ConnectionLimits:
         self._rate = Rate(lambda: config.max_connection_creation_rate)
         self._per_ip: Counter[str] = Counter()
         self._overrides = _limits_per_ip(config.max_connections_per_ip_overrides)
-        self._ip_rates: dict[str, Rate] = {}
-        self.ip_rate: Callable[[str], float | None] = lambda ip: None
-        """The quota `connection_creation_rate` of an address, where there is one."""
+        self.ip_delay: Callable[[str], float] = lambda ip: 0.0
+        """Counts a connection against its address's quota `connection_creation_rate`; for how many seconds to hold it
+        before it is closed, 0 to serve it."""
         config.subscribe(self._config_changed)
 
     def _config_changed(self, changed: frozenset[str]) -> None:
@@ -136,12 +128,6 @@ class ConnectionLimits:
         self._per_ip[ip] += 1
         if self._per_ip[ip] > self._overrides.get(ip, self._config.max_connections_per_ip):
             return "max.connections.per.ip"
-        if self.ip_rate(ip) is not None:
-            if len(self._ip_rates) >= REMEMBERED_ADDRESSES:
-                self._ip_rates.clear()
-            rate = self._ip_rates.setdefault(ip, Rate(lambda: self.ip_rate(ip) or UNLIMITED))
-            if not rate.take_if_there(trio.current_time()):
-                return "its quota connection_creation_rate"
         return None
 
     def closed(self, ip: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pykbroker.protocol.api_keys import ApiKey
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 class Peer:
     """Who is at the other end of a connection, as its requests' contexts name it."""
 
-    __slots__ = ("client_host", "connection_id", "listener", "local_address", "name", "principal")
+    __slots__ = ("client_host", "connection_id", "listener", "local_address", "muted_until", "name", "principal")
 
     def __init__(
         self, remote: tuple[str, int], local_address: tuple[str, int], listener: str, connection_id: int
@@ -39,6 +40,8 @@ class Peer:
         self.listener = listener
         self.connection_id = connection_id
         self.principal = ANONYMOUS
+        self.muted_until = 0.0
+        """Until when, by the monotonic clock, its next request waits for a quota."""
 
 
 class Dispatcher:
@@ -48,12 +51,17 @@ class Dispatcher:
         self._services = services
         self._handlers = handlers
         self._authorizer = services.authorizer if services is not None else None
+        self._quotas = services.quotas if services is not None else None
 
     async def answer(self, frame: memoryview, peer: Peer) -> list[Piece] | None:
         """The answer's pieces, size first; None where the request asks for none (acks=0).
 
         Raises CloseConnection, and MalformedMessage for bytes that don't parse.
         """
+        quotas = self._quotas
+        if peer.muted_until and quotas is not None:
+            await quotas.wait_muted(peer.muted_until)
+            peer.muted_until = 0.0
         try:
             header, body = parse_request_header(frame)
         except UnsupportedRequest as unsupported:
@@ -75,11 +83,19 @@ class Dispatcher:
             peer.connection_id,
             peer.principal,
         )
-        if self._authorizer is None:
-            response = await self._call(handler, request, context)
+        if quotas is None or not quotas.active:
+            response = await self._respond(handler, request, context)
         else:
-            response = await self._guarded(handler, request, context, self._authorizer)
+            respond = partial(self._respond, handler, request, context)
+            response, throttle_ms = await quotas.metered(respond, request, context, len(frame))
+            if throttle_ms:
+                peer.muted_until = quotas.muted_until(throttle_ms)
         return None if response is None else encode_response(header.correlation_id, response, version)
+
+    async def _respond(self, handler: Handler, request: Any, context: RequestContext) -> Message | None:
+        if self._authorizer is None:
+            return await self._call(handler, request, context)
+        return await self._guarded(handler, request, context, self._authorizer)
 
     def disconnected(self, peer: Peer) -> None:
         """A connection is gone: what is bound to it ends."""

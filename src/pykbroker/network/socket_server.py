@@ -41,6 +41,7 @@ class SocketServer:
         self._accepted = 0
         self.limits = ConnectionLimits(config)
         self._done = trio.Event()
+        self._held_until = trio.Event()
 
     def bind(self, listeners: Sequence[Listener]) -> None:
         """Takes the listeners' ports, without listening yet. Raises OSError with `strerror` and the address."""
@@ -86,6 +87,7 @@ class SocketServer:
     async def drain(self, seconds: float) -> None:
         """Gives the ports back, lets requests in hand be answered for at most `seconds`, then closes what is left."""
         self._accepting.cancel()
+        self._held_until.set()
         self.close()
         for connection in tuple(self._connections):
             connection.stop()
@@ -138,6 +140,10 @@ class SocketServer:
             if over is not None:
                 log.warning("connection from %s closed: over %s", connection.peer.name, over)
                 connection.close()
+            elif delay := self.limits.ip_delay(remote[0]):
+                log.debug("connection from %s held: over its quota connection_creation_rate", connection.peer.name)
+                await self._hold(delay)
+                connection.stop()
             await connection.serve()
         finally:
             self._connections.discard(connection)
@@ -146,6 +152,11 @@ class SocketServer:
             if not self._connections:
                 self._done.set()
                 self._done = trio.Event()
+
+    async def _hold(self, seconds: float) -> None:
+        """Makes who comes too often wait for its end: closed at once it would only come again."""
+        with trio.move_on_after(seconds):
+            await self._held_until.wait()
 
     async def _reap_idle(self) -> None:
         """Cuts those who ask nothing, don't finish what they began, or take no answers, once it has been too long.

@@ -37,13 +37,23 @@ class Jobs:
         self._disk = disk
         self._clock = clock
         self._deletions = trio.Event()
-        self.cleaner = LogCleaner(
-            logs,
-            dedupe_buffer_size=config.log_cleaner_dedupe_buffer_size,
-            load_factor=config.log_cleaner_io_buffer_load_factor,
-            io_buffer_size=config.log_cleaner_io_buffer_size,
-            max_bytes_per_second=config.log_cleaner_io_max_bytes_per_second,
-        )
+        self._backoff_changed = trio.Event()
+        self.cleaner = LogCleaner(logs)
+        self._set_cleaner()
+        config.subscribe(self._config_changed)
+
+    def _config_changed(self, changed: frozenset[str]) -> None:
+        self._set_cleaner()
+        if "log.cleaner.backoff.ms" in changed:
+            self._backoff_changed.set()
+
+    def _set_cleaner(self) -> None:
+        """A round that is under way goes on as it began."""
+        config, cleaner = self._config, self.cleaner
+        cleaner.dedupe_buffer_size = config.log_cleaner_dedupe_buffer_size
+        cleaner.load_factor = config.log_cleaner_io_buffer_load_factor
+        cleaner.io_buffer_size = config.log_cleaner_io_buffer_size
+        cleaner.max_bytes_per_second = config.log_cleaner_io_max_bytes_per_second
 
     async def run(self) -> None:
         """Runs all jobs at Kafka's intervals until cancelled."""
@@ -61,7 +71,7 @@ class Jobs:
             ):
                 nursery.start_soon(_every, interval_ms / 1000, job)
             if config.log_cleaner_enable:
-                nursery.start_soon(_every, config.log_cleaner_backoff_ms / 1000, self.clean)
+                nursery.start_soon(self._clean_when_due)
             nursery.start_soon(_every, PRODUCER_EXPIRY_CHECK_S, self.expire_producers)
 
     async def run_retention(self) -> None:
@@ -73,6 +83,14 @@ class Jobs:
     def stop(self) -> None:
         """Gives up a compaction that is under way; `run` is cancelled next."""
         self.cleaner.stop()
+
+    async def _clean_when_due(self) -> None:
+        while True:
+            self._backoff_changed = trio.Event()
+            with trio.move_on_after(self._config.log_cleaner_backoff_ms / 1000) as waiting:
+                await self._backoff_changed.wait()
+            if waiting.cancelled_caught:
+                await _try(self.clean)
 
     async def clean(self) -> None:
         """Compacts logs, the filthiest first, until none is due."""
@@ -113,8 +131,12 @@ class Jobs:
 async def _every(seconds: float, job: Callable[[], Awaitable[None]], first: float | None = None) -> None:
     await trio.sleep(seconds if first is None else first)
     while True:
-        try:
-            await job()
-        except OSError as error:
-            log.error("%s failed, trying again: %s", getattr(job, "__name__", "job").lstrip("_"), error)
+        await _try(job)
         await trio.sleep(seconds)
+
+
+async def _try(job: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await job()
+    except OSError as error:
+        log.error("%s failed, trying again: %s", getattr(job, "__name__", "job").lstrip("_"), error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -76,6 +76,13 @@ class BrokerChannels:
         """Ends all connections; a later request makes a new one."""
         for channel in self._channels.values():
             await channel.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await self.aclose()
 
 
 class BrokerChannel:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.config.dynamic import usable
+from pykbroker.config.dynamic import LISTENER_SECURITY, base_name, usable
 from pykbroker.config.live import LiveConfig
 from pykbroker.controller.configs import (
     BROKER,
@@ -136,6 +136,9 @@ class DynamicConfigManager:
             lambda stored: plan_broker(self.config, alteration, stored),
             validate_only,
         )
+        if not validate_only:
+            files = {one.key for one in alteration.changes if base_name(one.key) in LISTENER_SECURITY}
+            self.config.touch(frozenset(files))
 
     async def _alter_client_metrics(self, alteration: Alteration, validate_only: bool) -> None:
         await self._change(

@@ -378,6 +378,7 @@ class CoordinatorRuntime(Generic[S]):
         producer_id = None if producer is None else producer.producer_id
         for offset, record in enumerate(result.records, info.first_offset):
             _replay(hosted, record, offset, producer_id)
+        self._watch(hosted)  # Records may set a deadline, too.
         self._on_replayed(hosted)
 
     def _write(

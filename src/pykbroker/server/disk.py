@@ -30,6 +30,12 @@ class ThreadedDisk:
         self._threads = threads
         self._limiter: trio.CapacityLimiter | None = None
 
+    def resize(self, threads: int) -> None:
+        """Changes how many there may be at once; work that is under way goes on."""
+        self._threads = threads
+        if self._limiter is not None:
+            self._limiter.total_tokens = threads
+
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Calls `work(*args)` in a thread; a cancelled caller waits for its end, so that no file is left halfway."""
         if self._limiter is None:

@@ -115,7 +115,7 @@ class EntityConfigs:
                     break
                 if not wanted and entity.startswith(_DELETED_WHEN_EMPTY):
                     await self._remove_empty(entity)
-        self._apply(entity, wanted)
+                self._apply(entity, wanted)
 
     async def _remove_empty(self, entity: str) -> None:
         """Kafka leaves no node behind for a quota's entity that has no quota any more."""
@@ -161,8 +161,9 @@ class EntityConfigs:
             if entity is not None:
                 entities[entity] = None
         for entity in entities:
-            node = await self._store.find(znodes.entity_path(entity))
-            self._apply(entity, {} if node is None else znodes.decode_config(node.data))
+            async with self._writing:  # What was read must not come after a change that is made here meanwhile.
+                node = await self._store.find(znodes.entity_path(entity))
+                self._apply(entity, {} if node is None else znodes.decode_config(node.data))
         await self._forget_old(paths, now)
 
     async def _forget_old(self, paths: list[str], now: float) -> None:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
 from pykbroker.cluster.image import NO_EPOCH
+from pykbroker.cluster.replication_quota import ReplicationQuota, is_named
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.server.clock import Clock
 from pykbroker.server.isr_changes import IsrChanges
@@ -29,6 +30,9 @@ class Followers:
         self._clock = clock
         self._isr_changes = isr_changes
         self._broker_epochs: dict[int, int] = {}
+        config = metadata.config
+        windows, seconds = config.replication_quota_window_num, config.replication_quota_window_size_seconds
+        self._sent, self._received = ReplicationQuota(windows, seconds), ReplicationQuota(windows, seconds)
 
     # ---- replication -----------------------------------------------------------------------------------------------
 
@@ -61,6 +65,39 @@ class Followers:
                 proposal = replica.partition.propose_shrinking(now) if replica.partition.followers else None
                 if proposal is not None:
                     self._isr_changes.submit(replica.partition, proposal)
+
+    # ---- throttled replicas (KIP-73) -------------------------------------------------------------------------------
+
+    def must_not_send(self, replica: Replica, broker_id: int) -> bool:
+        """Whether a follower that isn't in sync has to wait: `leader.replication.throttled.rate` is exceeded."""
+        limit = self._metadata.config.leader_replication_throttled_rate
+        return (
+            broker_id not in replica.partition.isr
+            and self._is_throttled_here(replica, replica.log.config.leader_replication_throttled_replicas)
+            and self._sent.is_exceeded(limit, self._clock.monotonic())
+        )
+
+    def sent(self, replica: Replica, size: int) -> None:
+        """So many bytes of a partition went to a follower."""
+        if self._is_throttled_here(replica, replica.log.config.leader_replication_throttled_replicas):
+            self._sent.record(size, self._clock.monotonic())
+
+    def must_not_receive(self, replica: Replica) -> bool:
+        """Whether a partition that is followed has to wait: `follower.replication.throttled.rate` is exceeded."""
+        limit = self._metadata.config.follower_replication_throttled_rate
+        return self._is_throttled_here(
+            replica, replica.log.config.follower_replication_throttled_replicas
+        ) and self._received.is_exceeded(limit, self._clock.monotonic())
+
+    def received(self, replica: Replica, size: int) -> None:
+        """So many bytes of a partition came from its leader."""
+        if self._is_throttled_here(replica, replica.log.config.follower_replication_throttled_replicas):
+            self._received.record(size, self._clock.monotonic())
+
+    def _is_throttled_here(self, replica: Replica, entries: Sequence[str]) -> bool:
+        if not entries:
+            return False
+        return is_named(entries, replica.partition.topic_partition.partition, replica.partition.node_id)
 
     # ---- consumers -------------------------------------------------------------------------------------------------
 

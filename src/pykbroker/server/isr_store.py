@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import trio
+
 from pykbroker.cluster.image import PartitionState
 from pykbroker.metadata import znodes
 from pykbroker.metadata.store import BadVersion, MetadataStore, NoNode, StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
+
+RETRIES = 5
+RETRY_S = 0.2
 
 
 class IsrStore:
@@ -31,7 +36,7 @@ class IsrStore:
         """
         path, data = znodes.state_path(tp.topic, tp.partition), znodes.encode_state(state)
         try:
-            stat = await self._store.set(path, data, state.partition_epoch)
+            version = await self._written(path, data, state.partition_epoch)
         except BadVersion:
             raise KafkaError(ErrorCode.INVALID_UPDATE_VERSION) from None
         except NoNode:
@@ -40,17 +45,35 @@ class IsrStore:
             raise KafkaError(ErrorCode.NETWORK_EXCEPTION, str(error)) from error
         self._untold[tp] = None
         await self._tell()
-        return replace(state, partition_epoch=stat.version)
+        return replace(state, partition_epoch=version)
+
+    async def _written(self, path: str, data: bytes, expected: int) -> int:
+        """The node's version with this content; it may have it already, written by a call whose answer was lost."""
+        try:
+            return (await self._store.set(path, data, expected)).version
+        except BadVersion:
+            node = await self._store.get(path)
+            if node.data != data:
+                raise
+            return node.stat.version
 
     async def _tell(self) -> None:
-        """One node for all that was stored while the last one was being made."""
+        """One node for all that was stored while the last one was being made.
+
+        What can't be told now is told with the next change; a new controller reads all states anyhow.
+        """
+        failures = 0
         while self._untold and not self._telling:
-            told, self._untold = list(self._untold), {}
+            told, self._untold = self._untold, {}
             self._telling = True
             try:
                 path = f"{znodes.ISR_CHANGES}/isr_change_"
-                await self._store.create(path, znodes.encode_partitions(told), sequential=True)
+                await self._store.create(path, znodes.encode_partitions(list(told)), sequential=True)
             except StoreError:
-                return  # The state stands; the next controller reads it, and so does this one with the next change.
+                self._untold = told | self._untold
+                failures += 1
+                if failures > RETRIES:
+                    return
+                await trio.sleep(RETRY_S)
             finally:
                 self._telling = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 from zlib import crc32
 
@@ -37,9 +38,29 @@ FIRST_WITH_TOPIC_IDS = 13
 FIRST_WITH_REPLICA_STATE = 15
 HIGHEST_LIST_OFFSETS = 9
 LATEST, EARLIEST = -1, -2
-FIRST_BACKOFF_S = 0.05
+FIRST_BACKOFF_S = 0.01
 """A leader that hasn't heard of its leadership yet will in a moment; up to `replica.fetch.backoff.ms` for the next."""
+SESSION_ERRORS = frozenset(
+    (
+        ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
+        ErrorCode.INVALID_FETCH_SESSION_EPOCH,
+        ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR,
+    )
+)
+"""The session is gone or out of step, as after a leader's restart: another one is begun."""
+THROTTLED_S = 1.0
+"""How long a partition over its quota is left out before the rate is looked at again."""
 FOREVER = float("inf")
+PASSING = frozenset(
+    (
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.FENCED_LEADER_EPOCH,
+    )
+)
+"""What is answered while the controller's decision is still on its way to one of the two: told when it lasts."""
 
 Answer = FetchResponse.Response.Partition
 
@@ -47,7 +68,7 @@ Answer = FetchResponse.Response.Partition
 class _Followed:
     """A partition that is fetched, in one leader epoch."""
 
-    __slots__ = ("backoff", "error", "key", "leader_epoch", "not_before", "replica")
+    __slots__ = ("backoff", "error", "in_sync", "key", "leader_epoch", "not_before", "replica")
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
@@ -56,6 +77,8 @@ class _Followed:
         self.not_before = 0.0
         self.backoff = 0.0
         self.error = ErrorCode.NONE
+        self.in_sync = False
+        """Whether the last answer left nothing to fetch: such a replica is never throttled."""
 
     def asked(self) -> Asked:
         replica_log = self.replica.log
@@ -95,7 +118,10 @@ class ReplicaFetchers:
             for fetcher in self._fetchers.values():
                 nursery.start_soon(fetcher.run)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def follow(self, replica: Replica) -> None:
         """Fetches from the leader that the partition names, from now on; the caller has released it before."""
@@ -119,6 +145,13 @@ class ReplicaFetchers:
                 gone.setdefault(fetcher, []).append(tp)
         for fetcher, released in gone.items():
             await fetcher.remove(released)
+
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """Stops fetching what can't be stored any more; doesn't wait."""
+        for tp in tps:
+            fetcher = self._where.pop(tp, None)
+            if fetcher is not None:
+                fetcher.forget(tp)
 
 
 class ReplicaFetcher:
@@ -148,10 +181,14 @@ class ReplicaFetcher:
         if self._request is not None:
             self._request.cancel()
 
+    def forget(self, tp: TopicPartition) -> None:
+        """Follows a partition no longer."""
+        self._partitions.pop(tp, None)
+
     async def remove(self, tps: Iterable[TopicPartition]) -> None:
-        """Follows these no longer."""
+        """Follows these no longer, and waits for the one that is being cut."""
         for tp in tps:
-            self._partitions.pop(tp, None)
+            self.forget(tp)
         async with self._cutting:
             pass
 
@@ -171,11 +208,21 @@ class ReplicaFetcher:
                 await self._sleep(self._fetchers.clock.monotonic() + self._backoff)
 
     def _due(self) -> dict[PartitionKey, tuple[_Followed, Asked]]:
-        now = self._fetchers.clock.monotonic()
-        return {one.key: (one, one.asked()) for one in self._partitions.values() if one.not_before <= now}
+        now, followers = self._fetchers.clock.monotonic(), self._fetchers.replicas.followers
+        due = {}
+        for one in self._partitions.values():
+            if one.not_before > now:
+                continue
+            if not one.in_sync and followers.must_not_receive(one.replica):
+                one.not_before = now + THROTTLED_S
+            else:
+                due[one.key] = one, one.asked()
+        return due
 
     def _next_due(self) -> float:
-        return min((one.not_before for one in self._partitions.values()), default=FOREVER)
+        """When the next partition that is delayed may be asked for."""
+        now = self._fetchers.clock.monotonic()
+        return min((one.not_before for one in self._partitions.values() if one.not_before > now), default=FOREVER)
 
     async def _sleep(self, until: float) -> None:
         self._changed = trio.Event()
@@ -192,20 +239,25 @@ class ReplicaFetcher:
                     raise ChannelError(f"broker {self._leader} fetches without topic ids: {version}")
                 asked = self._session.next_request({key: asked for key, (_, asked) in wanted.items()})
                 answer: FetchResponse = await self._channel.request(self._message(asked, wanted, version), version)
-                self._say_reachable(None)
-                self._backoff = 0.0
                 if self._session.answered(answer.error_code, answer.session_id):
+                    self._say_reachable(None)
+                    self._backoff = 0.0
                     return answer
-                log.debug("broker %d ended the fetch session: %d", self._leader, answer.error_code)
+                if answer.error_code not in SESSION_ERRORS:
+                    raise ChannelError(f"broker {self._leader} answers {ErrorCode(answer.error_code).name}")
+                self._delay()
                 return None
         except ChannelError as error:
             self._say_reachable(error)
-            longest = self._config.replica_fetch_backoff_ms / 1000
-            self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF_S), longest)
+            self._delay()
         finally:
             self._request = None
         self._session.lost()
         return None
+
+    def _delay(self) -> None:
+        longest = self._config.replica_fetch_backoff_ms / 1000
+        self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF_S), longest)
 
     def _say_reachable(self, error: ChannelError | None) -> None:
         if self._reachable and error is not None:
@@ -218,8 +270,10 @@ class ReplicaFetcher:
         self, asked: SessionRequest, wanted: dict[PartitionKey, tuple[_Followed, Asked]], version: int
     ) -> FetchRequest:
         config, node_id = self._config, self._config.node_id
+        # A long poll must not outlast the delay of those that it leaves out.
+        wait = min(config.replica_fetch_wait_max_ms / 1000, self._next_due() - self._fetchers.clock.monotonic())
         request = FetchRequest(
-            max_wait_ms=config.replica_fetch_wait_max_ms,
+            max_wait_ms=max(0, ceil(1000 * wait)),
             min_bytes=config.replica_fetch_min_bytes,
             max_bytes=config.replica_fetch_response_max_bytes,
             session_id=asked.session_id,
@@ -282,6 +336,8 @@ class ReplicaFetcher:
                 self._fetchers.replicas.replicate(
                     replica, answer.records, answer.high_watermark, answer.log_start_offset
                 )
+                self._fetchers.replicas.followers.received(replica, len(answer.records or b""))
+                followed.in_sync = replica.log.log_end_offset >= answer.high_watermark
         except KafkaError as error:
             self._failed(followed, error)
         except ChannelError as error:
@@ -295,10 +351,12 @@ class ReplicaFetcher:
 
     def _failed(self, followed: _Followed, error: KafkaError) -> None:
         tp, now = followed.replica.partition.topic_partition, self._fetchers.clock.monotonic()
-        if followed.error is not error.code:
+        longest = self._config.replica_fetch_backoff_ms / 1000
+        passing = error.code in PASSING and followed.backoff < longest
+        if followed.error is not error.code and not passing:
             followed.error = error.code
             log.info("%s can't be fetched from broker %d: %s", tp, self._leader, error)
-        followed.delay(now, self._config.replica_fetch_backoff_ms / 1000)
+        followed.delay(now, longest)
         if error.code is ErrorCode.FENCED_LEADER_EPOCH:
             followed.not_before = FOREVER  # The controller's next decision is on its way.
 

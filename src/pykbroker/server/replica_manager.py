@@ -68,6 +68,10 @@ class Fetchers(Protocol):
         """Stops fetching these; when it returns nothing touches their logs any more."""
         ...
 
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """Stops fetching these, as they can't be stored any more; doesn't wait."""
+        ...
+
 
 class ReplicaManager:
     """The partitions of this broker, led and followed."""
@@ -90,6 +94,8 @@ class ReplicaManager:
         self.followers = Followers(metadata, purgatory, clock, self.isr_changes)
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
+        self.on_directory_lost: Callable[[], None] = lambda: None
+        """Called when one of several data directories has failed."""
         self._listeners: dict[str, _Listener] = {}
 
     # ---- leadership ------------------------------------------------------------------------------------------------
@@ -297,6 +303,10 @@ class ReplicaManager:
         """The first offset of a hosted partition that isn't known to be committed; 0 for another one."""
         replica = self._replicas.get(tp)
         return 0 if replica is None else replica.partition.high_watermark
+
+    def log_directories(self) -> dict[str, list[UnifiedLog] | None]:
+        """Each data directory with the logs in it; None for one that is offline."""
+        return self._logs.directories()
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
         """Every hosted partition's high watermark, for the checkpoint."""
@@ -578,14 +588,13 @@ class ReplicaManager:
         """Gives up the partitions whose data directory has failed. One line says so for each directory."""
         for path, error, partitions in self._logs.take_failures():
             self._offline.update(partitions)
-            log.error(
-                "the data directory %s is offline, and %d partitions with it: %s",
-                path,
-                len(partitions),
-                error.strerror or error,
-            )
+            reason = error.strerror or error
+            log.error("the data directory %s is offline, and %d partitions with it: %s", path, len(partitions), reason)
+            if self.fetchers is not None:
+                self.fetchers.forget(partitions)
             for tp in partitions:
                 self._resign(tp)
             if self._logs.all_offline:
-                reason = error.strerror or error
                 self.on_storage_lost(f"all data directories are offline, the last one {path}: {reason}")
+            else:
+                self.on_directory_lost()

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from pykbroker.server.metadata_cache import MetadataCache
     from pykbroker.server.producer_ids import ProducerIds
     from pykbroker.server.purgatory import Purgatory
+    from pykbroker.server.quotas import ClientQuotas
     from pykbroker.server.replica_manager import ReplicaManager
     from pykbroker.server.share_coordinator import ShareCoordinator
+    from pykbroker.server.share_groups import ShareGroupService
     from pykbroker.server.share_partitions import SharePartitions
-    from pykbroker.server.share_persister import SharePersister
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -43,9 +44,10 @@ class Services:
     replica_manager: ReplicaManager
     controller: ControllerRuntime
     configs: DynamicConfigManager
+    quotas: ClientQuotas
     group_coordinator: GroupCoordinator
     share_coordinator: ShareCoordinator
-    share_persister: SharePersister
+    share_groups: ShareGroupService
     share_partitions: SharePartitions
     transaction_coordinator: TransactionCoordinator
     transaction_markers: TransactionMarkers

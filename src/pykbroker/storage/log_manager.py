@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,6 +102,8 @@ class LogManager:
         self._failures: deque[tuple[DataDirectory, OSError]] = deque()
         self._offline: set[TopicPartition] = set()
         self._deleted: deque[tuple[int, DataDirectory, list[LogSegment]]] = deque()
+        self.cordoned: Collection[str] = ()
+        """The directories in which no new log is made: `cordoned.log.dirs` (KIP-1066)."""
         self.on_failure: Callable[[], None] = lambda: None
         """Called, in any thread, when there is something for `take_failures`."""
 
@@ -371,9 +373,9 @@ class LogManager:
         return log
 
     def _roomiest(self) -> DataDirectory:
-        usable = self._usable()
+        usable = [one for one in self._usable() if one.path not in self.cordoned]
         if not usable:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "All data directories are offline")
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "All data directories are offline or cordoned")
         if len(usable) == 1:
             return usable[0]
         counts = dict.fromkeys((directory.path for directory in usable), 0)
@@ -493,6 +495,10 @@ class LogManager:
 
         with self._checkpoints:
             self._each_directory(write)
+
+    def directories(self) -> dict[str, list[UnifiedLog] | None]:
+        """Each directory with the logs in it; None for one that is offline."""
+        return {one.path: None if one.offline else self._logs_in(one) for one in self._dirs}
 
     def _logs_in(self, directory: DataDirectory) -> list[UnifiedLog]:
         return [log for log in list(self._logs.values()) if self._homes.get(log.topic_partition) is directory]

@@ -40,12 +40,13 @@ def _config(
         properties |= tls.properties()
     if data_dir is not None:
         properties["log.dirs"] = str(data_dir)
-    properties.update({key: _text(value) for key, value in (config or {}).items()})
+    properties.update(as_texts(config or {}))
     return BrokerConfig.from_properties(properties)
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Config values as a properties file has them."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
 
 
 def _certificates() -> Certificates:

@@ -1,4 +1,4 @@
-"""The pytest plugin: `kafka_broker`, a fresh broker for each test that asks for it.
+"""The pytest plugin: `kafka_broker` and `kafka_cluster`, fresh ones for each test that asks for them.
 
 Imports nothing of the broker until a test does ask: the plugin is loaded in every pytest run where pykbroker is
 installed.
@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pykbroker.testing.broker import KafkaBroker
+    from pykbroker.testing.cluster import KafkaCluster
 
 
 @pytest.fixture
@@ -28,3 +29,18 @@ def kafka_broker(kafka_broker_config: Mapping[str, Any]) -> Iterator[KafkaBroker
 
     with KafkaBroker(config=kafka_broker_config) as broker:
         yield broker
+
+
+@pytest.fixture
+def kafka_cluster_config() -> Mapping[str, Any]:
+    """Kafka's configuration keys for the brokers of `kafka_cluster`: override this fixture to set some."""
+    return {}
+
+
+@pytest.fixture
+def kafka_cluster(kafka_cluster_config: Mapping[str, Any]) -> Iterator[KafkaCluster]:
+    """Three running brokers: `.bootstrap_servers`, `.leader(topic)`, `.kill(broker)`, `.cut(a, b)`; gone afterwards."""
+    from pykbroker.testing.cluster import KafkaCluster
+
+    with KafkaCluster(config=kafka_cluster_config) as cluster:
+        yield cluster

@@ -111,6 +111,20 @@ def admin_broker_configs(driver: Driver, prefix: str) -> Any:
 
 
 @behaviour
+def admin_alter_configs(driver: Driver, prefix: str) -> Any:
+    raw.create_topic(driver.bootstrap, prefix, config={"flush.ms": "9"})
+    admin = driver.admin()
+    broker = next(iter(admin.describe_cluster()["brokers"]))["id"]
+    admin.alter_config("topic", prefix, {"retention.ms": "54321"})
+    admin.alter_config("broker", str(broker), {"log.cleaner.backoff.ms": "16000"})
+    wait_for(lambda: admin.topic_config(prefix)["retention.ms"][0] == "54321", "the topic's config is changed")
+    wait_for(lambda: admin.broker_config(broker)["log.cleaner.backoff.ms"] == "16000", "the broker's is changed")
+    outcome = {"retention.ms": list(admin.topic_config(prefix)["retention.ms"])}
+    admin.close()
+    return outcome
+
+
+@behaviour
 def admin_describe_cluster(driver: Driver, prefix: str) -> Any:
     admin = driver.admin()
     cluster = admin.describe_cluster()

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import raw
-from driver import Behaviour, BrokerError, Consumer, Driver, Message, Record
+from driver import Behaviour, BrokerError, Consumer, Driver, Fenced, Message, Record
 from group_member import Member, MemberProcess, wait_for
 
 BEHAVIOURS: dict[str, Behaviour] = {}
@@ -48,9 +48,9 @@ def read_for(consumer: Consumer, seconds: float) -> list[Message]:
     return messages
 
 
-def read_topic(driver: Driver, topic: str, count: int, partitions: int = 1) -> list[Message]:
+def read_topic(driver: Driver, topic: str, count: int, partitions: int = 1, **options: Any) -> list[Message]:
     """Everything of a topic from its beginning, without a group."""
-    consumer = driver.consumer()
+    consumer = driver.consumer(**options)
     consumer.assign([(topic, partition) for partition in range(partitions)])
     messages = read(consumer, count)
     consumer.close()
@@ -198,6 +198,91 @@ def idempotent_producer(driver: Driver, prefix: str) -> Any:
         "values_in_order": values(read_topic(driver, topic, 300)) == [str(number) for number in range(300)],
         "stored_with_producer_id": raw.first_batch(driver.bootstrap, topic).producer_id >= 0,
     }
+
+
+@behaviour
+def transactions(driver: Driver, prefix: str) -> Any:
+    """A committed transaction, an aborted one, another committed one."""
+    topic = raw.create_topic(driver.bootstrap, prefix)
+    producer = driver.transactions(prefix)
+    for committed, sent in ((True, (0, 1, 2)), (False, (3, 4)), (True, (5,))):
+        producer.begin()
+        producer.send(topic, [str(number).encode() for number in sent])
+        if committed:
+            producer.commit()
+        else:
+            producer.flush()
+            producer.abort()
+    producer.close()
+    return {
+        "committed": values(read_topic(driver, topic, 4, committed_only=True)),
+        "all": values(read_topic(driver, topic, 6)),
+    }
+
+
+@behaviour
+def read_committed_waits(driver: Driver, prefix: str) -> Any:
+    """What is in an open transaction, and behind it, is read when it is committed."""
+    topic = raw.create_topic(driver.bootstrap, prefix)
+    producer = driver.transactions(prefix)
+    producer.begin()
+    producer.send(topic, [b"0", b"1"])
+    producer.flush()
+    driver.produce(topic, [Record(b"2")])
+    consumer = driver.consumer(committed_only=True)
+    consumer.assign([(topic, 0)])
+    before = values(read_for(consumer, 1))
+    producer.commit()
+    after = values(read(consumer, 3))
+    consumer.close()
+    producer.close()
+    return {"before": before, "after": after}
+
+
+@behaviour
+def transactional_id_fences(driver: Driver, prefix: str) -> Any:
+    """A second producer with the id ends what the first had open, and the first is done with."""
+    topic = raw.create_topic(driver.bootstrap, prefix)
+    first = driver.transactions(prefix)
+    first.begin()
+    first.send(topic, [b"first"])
+    first.flush()
+    second = driver.transactions(prefix)
+    second.begin()
+    second.send(topic, [b"second"])
+    second.commit()
+    try:
+        first.commit()
+        fenced = False
+    except Fenced:
+        fenced = True
+    second.close()
+    return {"fenced": fenced, "committed": values(read_topic(driver, topic, 1, committed_only=True))}
+
+
+@behaviour
+def offsets_in_a_transaction(driver: Driver, prefix: str) -> Any:
+    """Offsets count with the transaction that they are sent to."""
+    source, target = raw.create_topic(driver.bootstrap, prefix), raw.create_topic(driver.bootstrap, f"{prefix}-to")
+    driver.produce(source, numbered(5))
+    consumer = driver.consumer(prefix)
+    consumer.subscribe([source])
+    read(consumer, 5)
+    producer = driver.transactions(prefix)
+    committed = []
+    for kept in (False, True):
+        producer.begin()
+        producer.send(target, [b"moved"])
+        producer.send_offset(consumer, (source, 0), 5)
+        if kept:
+            producer.commit()
+        else:
+            producer.abort()
+        offset = consumer.committed((source, 0))
+        committed.append(None if offset is None else offset[0])
+    consumer.close()
+    producer.close()
+    return {"committed": committed, "values": values(read_topic(driver, target, 1, committed_only=True))}
 
 
 @behaviour
@@ -470,6 +555,66 @@ def static_member_returns(driver: Driver, prefix: str) -> Any:
     outcome = {"same_partition": partitions_of(returns) == before, "other_undisturbed": len(stays.history) == changes}
     stays.close()
     returns.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=4)
+    first = Member(driver, prefix, topic, protocol="consumer", assignor="range")
+    wait_for(lambda: len(first.assigned) == 4, "the first member has all four partitions", 30)
+    second = Member(driver, prefix, topic, protocol="consumer", assignor="range")
+    wait_for(lambda: len(first.assigned) == len(second.assigned) == 2, "each of two members has two partitions", 30)
+    ranges = sorted([partitions_of(first), partitions_of(second)])
+    driver.produce(topic, [Record(str(n).encode(), partition=n % 4) for n in range(8)])
+    wait_for(lambda: len(first.messages) + len(second.messages) >= 8, "eight records reach the two")
+    second.close()
+    wait_for(lambda: len(first.assigned) == 4, "the one left has all four partitions", 30)
+    outcome = {"ranges": ranges, "after_close": partitions_of(first)}
+    first.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_pattern(driver: Driver, prefix: str) -> Any:
+    topics = [raw.create_topic(driver.bootstrap, f"{prefix}-{name}", partitions=1) for name in "ab"]
+    member = Member(driver, prefix, f"^{prefix}-.*", protocol="consumer")
+    wait_for(lambda: len(member.assigned) == 2, "the member has the topics that match", 30)
+    topics.append(raw.create_topic(driver.bootstrap, f"{prefix}-c", partitions=1))
+    wait_for(lambda: len(member.assigned) == 3, "a topic that is made later is added", 30)
+    outcome = {"matching": sorted(topic for topic, _ in member.assigned) == topics}
+    member.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_static(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
+    stays = Member(driver, prefix, topic, protocol="consumer", instance_id="stays")
+    returns = Member(driver, prefix, topic, protocol="consumer", instance_id="returns")
+    wait_for(lambda: len(stays.assigned) == len(returns.assigned) == 1, "the two share the two partitions", 30)
+    before, changes = partitions_of(returns), len(stays.history)
+    returns.close()
+    returns = Member(driver, prefix, topic, protocol="consumer", instance_id="returns")
+    wait_for(lambda: bool(returns.assigned), "the member that came back has its partition", 30)
+    outcome = {"same_partition": partitions_of(returns) == before, "other_undisturbed": len(stays.history) == changes}
+    stays.close()
+    returns.close()
+    return outcome
+
+
+@behaviour
+def consumer_protocol_migration(driver: Driver, prefix: str) -> Any:
+    topic = raw.create_topic(driver.bootstrap, prefix, partitions=2)
+    classic = Member(driver, prefix, topic, session_ms=6000)
+    wait_for(lambda: len(classic.assigned) == 2, "the classic member has both partitions", 30)
+    modern = Member(driver, prefix, topic, protocol="consumer")
+    wait_for(lambda: len(classic.assigned) == len(modern.assigned) == 1, "members of both kinds share", 30)
+    shared = sorted(partitions_of(classic) + partitions_of(modern))
+    modern.close()
+    wait_for(lambda: len(classic.assigned) == 2, "the classic member has both partitions again", 30)
+    outcome = {"shared": shared, "after_close": partitions_of(classic)}
+    classic.close()
     return outcome
 
 

@@ -17,9 +17,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from driver import Admin, BrokerError, Consumer, Driver, Message, Partition, Record, Report, error_name
+from driver import (
+    Admin,
+    BrokerError,
+    Consumer,
+    Driver,
+    Fenced,
+    Message,
+    Partition,
+    Record,
+    Report,
+    Transactions,
+    error_name,
+)
 
 SECONDS_PER_CALL = 60
+FENCED = ("INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED")
 
 
 class BridgeError(Exception):
@@ -82,6 +95,7 @@ class BridgeConsumer(Consumer):
     ) -> None:
         self._bridge = bridge
         self._on_revoke = on_revoke
+        self.group = group
         self._handle = bridge.call("consumer.new", group=group, options=options)
 
     def _call(self, name: str, **arguments: Any) -> Any:
@@ -149,6 +163,41 @@ class BridgeConsumer(Consumer):
     def beginning_and_end(self, partition: Partition) -> tuple[int, int]:
         beginning, end = self._call("beginning_and_end", partition=partition)
         return beginning, end
+
+    def close(self) -> None:
+        self._call("close")
+
+
+class BridgeTransactions(Transactions):
+    def __init__(self, bridge: Bridge, transactional_id: str) -> None:
+        self._bridge = bridge
+        self._handle = bridge.call("transactions.new", transactional_id=transactional_id)
+
+    def _call(self, name: str, **arguments: Any) -> Any:
+        return self._bridge.call(f"transactions.{name}", producer=self._handle, **arguments)
+
+    def begin(self) -> None:
+        self._call("begin")
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        self._call("send", topic=topic, values=[packed(value) for value in values])
+
+    def flush(self) -> None:
+        self._call("flush")
+
+    def send_offset(self, consumer: BridgeConsumer, partition: Partition, offset: int) -> None:
+        self._call("send_offset", consumer=consumer._handle, group=consumer.group, partition=partition, offset=offset)
+
+    def commit(self) -> None:
+        try:
+            self._call("commit")
+        except BrokerError as error:
+            if str(error) in FENCED:
+                raise Fenced from error
+            raise
+
+    def abort(self) -> None:
+        self._call("abort")
 
     def close(self) -> None:
         self._call("close")
@@ -229,6 +278,9 @@ class BridgeDriver(Driver):
     def consumer(self, group: str | None = None, **options: Any) -> BridgeConsumer:
         on_revoke = options.pop("on_revoke", None)
         return BridgeConsumer(self._bridge, group, options, on_revoke)
+
+    def transactions(self, transactional_id: str) -> BridgeTransactions:
+        return BridgeTransactions(self._bridge, transactional_id)
 
     def admin(self) -> BridgeAdmin:
         return BridgeAdmin(self._bridge)

@@ -33,9 +33,11 @@ ERROR_NAMES = {
     37: "INVALID_PARTITIONS",
     38: "INVALID_REPLICATION_FACTOR",
     40: "INVALID_CONFIG",
+    47: "INVALID_PRODUCER_EPOCH",
     68: "NON_EMPTY_GROUP",
     69: "GROUP_ID_NOT_FOUND",
     82: "FENCED_INSTANCE_ID",
+    90: "PRODUCER_FENCED",
 }
 WORKERS = 6
 SECONDS_PER_BEHAVIOUR = 60
@@ -141,6 +143,37 @@ class Consumer:
         raise NotImplementedError
 
 
+class Fenced(Exception):
+    """Another producer with the same transactional id has taken over."""
+
+
+class Transactions:
+    """A transactional producer, initialized; `send` doesn't wait for answers, the ends do."""
+
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        raise NotImplementedError
+
+    def send_offset(self, consumer: Any, partition: Partition, offset: int) -> None:
+        """Have an offset of the consumer's group committed with the transaction."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Commit; raises Fenced."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
 class Admin:
     """Admin calls; a mapping to names of errors where the request takes several names."""
 
@@ -169,6 +202,10 @@ class Admin:
         raise NotImplementedError
 
     def broker_config(self, broker: int) -> dict[str, str]:
+        raise NotImplementedError
+
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        """Sets keys of a "topic" or a "broker"; raises where that is refused."""
         raise NotImplementedError
 
     def list_groups(self) -> set[str]:
@@ -200,7 +237,12 @@ class Driver:
         raise NotImplementedError
 
     def consumer(self, group: str | None = None, **options: Any) -> Consumer:
-        """Options: reset, auto_commit, session_ms, instance_id, strategy, auto_create, on_revoke."""
+        """Options: reset, auto_commit, session_ms, instance_id, strategy, auto_create, on_revoke, committed_only,
+        protocol ("consumer" for the newer one) and its assignor.
+        """
+        raise NotImplementedError
+
+    def transactions(self, transactional_id: str) -> Transactions:
         raise NotImplementedError
 
     def admin(self) -> Admin:

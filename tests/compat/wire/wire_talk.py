@@ -25,6 +25,8 @@ class Talk:
         self.name = prefix
         self.said: dict[str, str] = {}
         self.wire = Wire(bootstrap)
+        self.topic_id = UUID(int=0)
+        """Of the topic that requests by id are about, where a conversation says so."""
         self._names: list[tuple[str, str]] = [(prefix, "T")]
 
     def mask(self, name: str, replacement: str) -> None:

@@ -150,6 +150,11 @@ class ConsumerMachine(RuleBasedStateMachine):
             self.epoch = group.epoch
 
     @invariant()
+    def states_go_the_ways_of_the_table(self) -> None:
+        if hasattr(self, "talk"):
+            assert self.talk.ways <= WAYS
+
+    @invariant()
     def a_load_finds_what_was_written(self) -> None:
         if hasattr(self, "talk"):
             assert persisted(self.talk.restarted()) == persisted(self.talk.shard)

@@ -29,6 +29,10 @@ class GroupConfig:
     group_consumer_max_size: int = 2_147_483_647
     group_consumer_assignors: Sequence[str] = ("uniform", "range")
     group_consumer_migration_policy: str = "bidirectional"
+    group_share_session_timeout_ms: int = 45_000
+    group_share_heartbeat_interval_ms: int = 5_000
+    group_share_assignment_interval_ms: int = 1_000
+    group_share_max_size: int = 200
     offset_metadata_max_bytes: int = 4096
     offsets_retention_minutes: int = 10_080
     offsets_retention_check_interval_ms: int = 600_000

@@ -120,7 +120,10 @@ class ClassicMembers:
         _check_generation(member, request.generation_id)
         group.touch(member.member_id, now, classic.session_timeout_ms)
         freed = member.state is UNRELEASED and not group.waits_for_others(member)
-        if member.epoch < group.target_epoch or member.state is UNREVOKED or freed:
+        # A new epoch without a target yet: where only classic members are left, a JoinGroup has to compute it. Kafka
+        # 4.3 waits for a heartbeat of the other kind, and leaves such members with what they had.
+        due = group.target_epoch < group.epoch and group.may_assign(group.assignment_interval_ms, now)
+        if member.epoch < group.target_epoch or due or member.state is UNREVOKED or freed:
             group.wait_for(member, member.rebalance_timeout_ms, now, anew=False)
             return HeartbeatResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS)
         return HeartbeatResponse()

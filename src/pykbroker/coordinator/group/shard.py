@@ -28,6 +28,7 @@ from pykbroker.coordinator.group.records import (
     read_offset,
     record_type,
 )
+from pykbroker.coordinator.group.share_groups import ShareGroups
 from pykbroker.coordinator.result import NEVER, Draft, Now, Parked, Record, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.consumer_group_describe import ConsumerGroupDescribeResponse
@@ -60,12 +61,14 @@ class GroupShard:
         self._next_cleanup = NEVER
         self.classic = ClassicGroups(self.groups, config)
         self.consumer = ConsumerGroups(self.groups, config, self.surroundings)
+        self.share = ShareGroups(self.groups, config, self.surroundings)
         self._classic_members = ClassicMembers(self.groups, self.consumer, config, self.surroundings)
         self._replays: Mapping[int, Callable[[Record], None]] = {
             LEGACY_OFFSET_KEY: self._replay_offset,
             OFFSET_KEY: self._replay_offset,
             **self.classic.replays,
             **self.consumer.replays,
+            **self.share.replays,
         }
 
     # Members with the classic protocol, of classic groups or of consumer groups
@@ -214,7 +217,15 @@ class GroupShard:
         """Topics are gone, and with them every offset committed for them."""
         draft = Draft()
         self.offsets.delete_topics(topics, draft)
+        self.share.forget_topics(draft)
         return draft.result(None)
+
+    # Share groups
+
+    def of_share(self, group_id: str, rule: Callable[[ShareGroups, Draft], A]) -> Result[A]:
+        """What is asked of share groups alone; raises as the rule does."""
+        draft = Draft()
+        return self.decided(group_id, rule(self.share, draft), draft)
 
     # Groups of all kinds
 

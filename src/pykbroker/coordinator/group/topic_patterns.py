@@ -27,7 +27,7 @@ def compiled(pattern: str) -> Any:
     except ImportError as error:
         raise KafkaError(
             ErrorCode.INVALID_REGULAR_EXPRESSION,
-            "Subscriptions by regular expression need RE2 in the broker: pip install 'pykbroker[regex]'",
+            "Regular expressions need RE2 in the broker: pip install 'pykbroker[regex]'",
         ) from error
     options = re2.Options()
     options.log_errors = False

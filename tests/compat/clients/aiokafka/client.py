@@ -12,10 +12,23 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import BrokerResponseError
+from aiokafka.errors import BrokerResponseError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from behaviours import BEHAVIOURS
-from driver import Admin, BrokerError, Consumer, Driver, Message, Partition, Record, Report, error_name, main
+from driver import (
+    Admin,
+    BrokerError,
+    Consumer,
+    Driver,
+    Fenced,
+    Message,
+    Partition,
+    Record,
+    Report,
+    Transactions,
+    error_name,
+    main,
+)
 
 LOOP = asyncio.new_event_loop()
 TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
@@ -33,6 +46,7 @@ async def called(function: Any, *arguments: Any, **named: Any) -> Any:
 
 class AiokafkaConsumer(Consumer):
     def __init__(self, config: dict[str, Any]) -> None:
+        self.group = config["group_id"]
         self._consumer: Any = None
         wait(self._start(config))
 
@@ -158,6 +172,12 @@ class AiokafkaAdmin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {e["config_names"]: e["config_value"] for e in self._config(ConfigResourceType.BROKER, str(broker))}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        resource = ConfigResource(ConfigResourceType[kind.upper()], name, configs=dict(config))
+        answers = [answer.to_object() for answer in wait(self._admin.alter_configs([resource]))]
+        codes = [entry["error_code"] for answer in answers for entry in answer["resources"]]
+        assert codes == [0], answers
+
     def list_groups(self) -> set[str]:
         return {group[0] for group in wait(self._admin.list_consumer_groups())}
 
@@ -176,6 +196,42 @@ def assigned_partitions(assignment: bytes) -> list[Partition]:
 
     decoded = ConsumerProtocolMemberAssignment.decode(assignment)
     return sorted((topic, partition) for topic, partitions in decoded.assignment for partition in partitions)
+
+
+class AiokafkaTransactions(Transactions):
+    def __init__(self, bootstrap: str, transactional_id: str) -> None:
+        self._producer: Any = None
+        wait(self._start(bootstrap, transactional_id))
+
+    async def _start(self, bootstrap: str, transactional_id: str) -> None:
+        self._producer = aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id)
+        await self._producer.start()
+
+    def begin(self) -> None:
+        wait(self._producer.begin_transaction())
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        for value in values:
+            wait(self._producer.send(topic, value))
+
+    def flush(self) -> None:
+        wait(self._producer.flush())
+
+    def send_offset(self, consumer: AiokafkaConsumer, partition: Partition, offset: int) -> None:
+        group = consumer.group
+        wait(self._producer.send_offsets_to_transaction({TopicPartition(*partition): offset}, group))
+
+    def commit(self) -> None:
+        try:
+            wait(self._producer.commit_transaction())
+        except ProducerFenced as error:
+            raise Fenced from error
+
+    def abort(self) -> None:
+        wait(self._producer.abort_transaction())
+
+    def close(self) -> None:
+        wait(self._producer.stop())
 
 
 class AiokafkaDriver(Driver):
@@ -229,8 +285,12 @@ class AiokafkaDriver(Driver):
             "metadata_max_age_ms": 500,
             "heartbeat_interval_ms": 500,
             "session_timeout_ms": options.get("session_ms", 10000),
+            "isolation_level": "read_committed" if options.get("committed_only") else "read_uncommitted",
         }
         return AiokafkaConsumer(config)
+
+    def transactions(self, transactional_id: str) -> AiokafkaTransactions:
+        return AiokafkaTransactions(self.bootstrap, transactional_id)
 
     def admin(self) -> AiokafkaAdmin:
         return AiokafkaAdmin(self.bootstrap)

@@ -10,8 +10,29 @@ from typing import Any
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
 from behaviours import BEHAVIOURS
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
-from driver import Admin, BrokerError, Consumer, Driver, Message, Partition, Record, Report, error_name, main
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+from driver import (
+    Admin,
+    BrokerError,
+    Consumer,
+    Driver,
+    Fenced,
+    Message,
+    Partition,
+    Record,
+    Report,
+    Transactions,
+    error_name,
+    main,
+)
 
 TIMESTAMP_TYPES = {ck.TIMESTAMP_CREATE_TIME: "create", ck.TIMESTAMP_LOG_APPEND_TIME: "log_append"}
 
@@ -160,6 +181,14 @@ class ConfluentAdmin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: entry.value for key, entry in self._config(ResourceType.BROKER, str(broker)).items()}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType[kind.upper()], name, incremental_configs=entries)
+        (future,) = self._admin.incremental_alter_configs([resource]).values()
+        future.result()
+
     def list_groups(self) -> set[str]:
         return {group.group_id for group in self._admin.list_consumer_groups().result(30).valid}
 
@@ -170,6 +199,38 @@ class ConfluentAdmin(Admin):
 
     def delete_group(self, group: str) -> str:
         return self._refusals(self._admin.delete_consumer_groups([group]))[group]
+
+
+class ConfluentTransactions(Transactions):
+    def __init__(self, bootstrap: str, transactional_id: str) -> None:
+        self._producer = ck.Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id})
+        self._producer.init_transactions(30)
+        self.begin = self._producer.begin_transaction
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        for value in values:
+            self._producer.produce(topic, value)
+
+    def flush(self) -> None:
+        self._producer.flush(30)
+
+    def send_offset(self, consumer: ConfluentConsumer, partition: Partition, offset: int) -> None:
+        metadata = consumer._consumer.consumer_group_metadata()
+        self._producer.send_offsets_to_transaction([ck.TopicPartition(*partition, offset)], metadata, 30)
+
+    def commit(self) -> None:
+        try:
+            self._producer.commit_transaction(30)
+        except ck.KafkaException as error:
+            if error.args[0].code() == ck.KafkaError._FENCED:
+                raise Fenced from error
+            raise
+
+    def abort(self) -> None:
+        self._producer.abort_transaction(30)
+
+    def close(self) -> None:
+        self._producer.flush(30)
 
 
 class ConfluentDriver(Driver):
@@ -220,13 +281,21 @@ class ConfluentDriver(Driver):
             "enable.auto.commit": options.get("auto_commit", False) and group is not None,
             "allow.auto.create.topics": options.get("auto_create", False),
             "topic.metadata.refresh.interval.ms": 500,
-            "partition.assignment.strategy": options.get("strategy", "range,roundrobin"),
         }
+        if options.get("protocol") == "consumer":
+            config["group.protocol"] = "consumer"
+            config["group.remote.assignor"] = options.get("assignor", "uniform")
+        else:
+            config["partition.assignment.strategy"] = options.get("strategy", "range,roundrobin")
+        config["isolation.level"] = "read_committed" if options.get("committed_only") else "read_uncommitted"
         if "session_ms" in options:
             config |= {"session.timeout.ms": options["session_ms"], "heartbeat.interval.ms": 500}
         if "instance_id" in options:
             config["group.instance.id"] = options["instance_id"]
         return ConfluentConsumer(config, options.get("on_revoke"))
+
+    def transactions(self, transactional_id: str) -> ConfluentTransactions:
+        return ConfluentTransactions(self.bootstrap, transactional_id)
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(self.bootstrap)

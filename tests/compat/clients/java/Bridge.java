@@ -58,6 +58,7 @@ public final class Bridge {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final AtomicInteger HANDLES = new AtomicInteger();
     private static final Map<Integer, Consuming> CONSUMERS = new ConcurrentHashMap<>();
+    private static final Map<Integer, Transactional> TRANSACTIONAL = new ConcurrentHashMap<>();
     private static String bootstrap;
     private static AdminClient admin;
 
@@ -124,6 +125,16 @@ public final class Bridge {
         }
         if (name.startsWith("consumer.")) {
             return CONSUMERS.get(request.get("consumer").asInt()).call(name.substring(9), request);
+        }
+        if (name.equals("transactions.new")) {
+            int handle = HANDLES.incrementAndGet();
+            TRANSACTIONAL.put(handle, new Transactional(bootstrap, request.get("transactional_id").asText()));
+            return handle;
+        }
+        if (name.startsWith("transactions.")) {
+            Consuming consuming = request.has("consumer") ? CONSUMERS.get(request.get("consumer").asInt()) : null;
+            return TRANSACTIONAL.get(request.get("producer").asInt())
+                    .call(name.substring(13), request, consuming == null ? null : consuming.consumer);
         }
         return administrate(name.substring(6), request);
     }
@@ -217,6 +228,8 @@ public final class Bridge {
             config.put("enable.auto.commit",
                     String.valueOf(grouped && options.path("auto_commit").asBoolean(false)));
             config.put("metadata.max.age.ms", "500");
+            config.put("isolation.level",
+                    options.path("committed_only").asBoolean(false) ? "read_committed" : "read_uncommitted");
             config.put("fetch.max.wait.ms", "100");
             config.put("allow.auto.create.topics", String.valueOf(options.path("auto_create").asBoolean(false)));
             if (options.has("session_ms")) {

@@ -68,6 +68,11 @@ class KafkaPython2Admin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: value for key, value, *_ in self._config(ConfigResourceType.BROKER, str(broker))}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        resource = ConfigResource(ConfigResourceType[kind.upper()], name, configs=dict(config))
+        answer = self._admin.alter_configs([resource])
+        assert [code for code, *_ in answer.resources] == [0], answer
+
     def list_groups(self) -> set[str]:
         return {group for group, _ in self._admin.list_consumer_groups()}
 

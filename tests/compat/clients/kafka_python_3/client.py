@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
 from behaviours import BEHAVIOURS
-from driver import Admin, error_name, main
+from driver import Admin, Fenced, Partition, Transactions, error_name, main
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import OffsetAndMetadata, TopicPartition
 from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver, code_of
 
 STRATEGIES = {"cooperative-sticky": [CooperativeStickyAssignor]}
@@ -67,6 +68,9 @@ class KafkaPython3Admin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         return {key: entry["value"] for key, entry in self._config(ConfigResourceType.BROKER, str(broker)).items()}
 
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        self._admin.alter_configs([ConfigResource(ConfigResourceType[kind.upper()], name, configs=dict(config))])
+
     def list_groups(self) -> set[str]:
         return {group["group_id"] for group in self._admin.list_groups()}
 
@@ -90,6 +94,38 @@ class KafkaPython3Admin(Admin):
         self._admin.close()
 
 
+class KafkaPython3Transactions(Transactions):
+    def __init__(self, bootstrap: str, transactional_id: str) -> None:
+        self._producer = kafka.KafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id)
+        self._producer.init_transactions()
+
+    def begin(self) -> None:
+        self._producer.begin_transaction()
+
+    def send(self, topic: str, values: Iterable[bytes]) -> None:
+        for value in values:
+            self._producer.send(topic, value)
+
+    def flush(self) -> None:
+        self._producer.flush(30)
+
+    def send_offset(self, consumer: KafkaPythonConsumer, partition: Partition, offset: int) -> None:
+        offsets = {TopicPartition(*partition): OffsetAndMetadata(offset, "", -1)}
+        self._producer.send_offsets_to_transaction(offsets, consumer._consumer.group_metadata())
+
+    def commit(self) -> None:
+        try:
+            self._producer.commit_transaction()
+        except (kafka.errors.ProducerFencedError, kafka.errors.InvalidProducerEpochError) as error:
+            raise Fenced from error
+
+    def abort(self) -> None:
+        self._producer.abort_transaction()
+
+    def close(self) -> None:
+        self._producer.close(timeout=10)
+
+
 class KafkaPython3Driver(KafkaPythonDriver):
     name = "kafka_python_3"
     version = kafka.__version__
@@ -104,7 +140,11 @@ class KafkaPython3Driver(KafkaPythonDriver):
             config["group_instance_id"] = options["instance_id"]
         if "strategy" in options:
             config["partition_assignment_strategy"] = STRATEGIES[options["strategy"]]
+        config["isolation_level"] = "read_committed" if options.get("committed_only") else "read_uncommitted"
         return KafkaPythonConsumer(config, options.get("on_revoke"), least_poll=0.0 if group is None else 1.0)
+
+    def transactions(self, transactional_id: str) -> KafkaPython3Transactions:
+        return KafkaPython3Transactions(self.bootstrap, transactional_id)
 
     def admin(self) -> KafkaPython3Admin:
         return KafkaPython3Admin(self.bootstrap)

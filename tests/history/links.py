@@ -1,0 +1,85 @@
+"""Links between brokers that can be cut: relays in front of their inter-broker listeners, which know who connects."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+
+_SOURCE = re.compile(rb"broker-(\d+)-")
+
+
+class Relay:
+    """Passes the bytes of other brokers on to one broker, and knows them by the client id of their first request."""
+
+    def __init__(self, target: int, port: int, may_pass: Callable[[int, int], bool]) -> None:
+        """`target` is the broker, listening at `port`; `may_pass(source, target)` says whether a link is up."""
+        self.target = target
+        self._target_port = port
+        self._may_pass = may_pass
+        self._open: dict[socket.socket, int] = {}
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.drop(lambda source: True)
+
+    def drop(self, which: Callable[[int], bool]) -> None:
+        """Ends the connections of some sources."""
+        for sock, source in list(self._open.items()):
+            if which(source):
+                _shut(sock)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            first = b""
+            try:
+                while len(first) < 4 or len(first) < 4 + int.from_bytes(first[:4], "big"):
+                    data = client.recv(65536)
+                    if not data:
+                        return
+                    first += data
+                found = _SOURCE.search(first[:200])
+                source = int(found[1]) if found else 0
+                if not self._may_pass(source, self.target):
+                    return
+                with socket.create_connection(("127.0.0.1", self._target_port), 5) as broker:
+                    broker.settimeout(None)
+                    for sock in (client, broker):
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self._open[client] = source
+                    broker.sendall(first)
+                    threading.Thread(target=_pump, args=(broker, client), daemon=True).start()
+                    _pump(client, broker)
+            except OSError:
+                return
+            finally:
+                self._open.pop(client, None)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 18):
+            target.sendall(data)
+    except OSError:
+        pass
+    _shut(source)
+    _shut(target)
+
+
+def _shut(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass

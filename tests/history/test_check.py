@@ -1,0 +1,73 @@
+"""The checker sees what it is there for: a good history passes, and each kind of damage is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.history.check import check
+from tests.history.clients import PARTITIONS, History
+from tests.history.faults import BROKERS, TOPIC
+
+from pykbroker.protocol.records.batch import build_batch
+
+
+def stored(*values: bytes) -> bytes:
+    return build_batch([(None, value) for value in values], timestamp=1)
+
+
+def write(folder: Path, broker: int, data: bytes) -> None:
+    for partition in range(PARTITIONS):
+        directory = folder / f"broker-{broker}" / f"{TOPIC}-{partition}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{0:020d}.log").write_bytes(data if partition == 0 else b"")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """Two records, acknowledged and read, the same on every broker."""
+    for broker in BROKERS:
+        write(tmp_path, broker, stored(b"0:0", b"0:4"))
+    made = History()
+    made.acknowledged = {b"0:0": (0, 0), b"0:4": (0, 1)}
+    made.read = {(0, 0): b"0:0", (0, 1): b"0:4"}
+    return made
+
+
+def all_brokers(data: bytes) -> Callable[[Path, History], None]:
+    def damage(folder: Path, history: History) -> None:
+        for broker in BROKERS:
+            write(folder, broker, data)
+
+    return damage
+
+
+def one_broker(folder: Path, history: History) -> None:
+    write(folder, 2, stored(b"0:0"))
+
+
+def phantom(folder: Path, history: History) -> None:
+    history.read[0, 2] = b"0:8"
+
+
+def test_a_good_history(history: History, tmp_path: Path) -> None:
+    check(history, tmp_path)
+    assert history.wrong == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (all_brokers(stored(b"0:0")), "b'0:4' was acknowledged at (0, 1) and is at None"),
+        (all_brokers(stored(b"0:0", b"0:4", b"0:0")), "b'0:0' is there twice"),
+        (all_brokers(stored(b"0:4", b"0:0")), "stands behind 4 of its producer"),
+        (all_brokers(stored(b"0:0", b"1:4")), "was read as b'0:4' and is b'1:4'"),
+        (one_broker, "the replicas of partition 0 differ"),
+        (phantom, "b'0:8' was read at (0, 2) and is at None"),
+    ],
+)
+def test_damage_is_named(history: History, tmp_path: Path, damage: Callable[[Path, History], None], what: str) -> None:
+    damage(tmp_path, history)
+    check(history, tmp_path)
+    assert any(what in sentence for sentence in history.wrong), history.wrong
