@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complete()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in HELP:
-        print(overview())
+        try:
+            print(overview(), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         print(f"pykbroker: there is no command {words[0]!r}{_like(words[0])} (see pykbroker --help)", file=sys.stderr)

@@ -96,7 +96,7 @@ async def _new_offsets(cluster: Cluster, options: argparse.Namespace, group: Des
     if strategy in ("to_datetime", "by_duration"):
         moment = options.to_datetime
         if moment is None:
-            moment = time.time_ns() // 1_000_000 - options.by_duration
+            moment = max(0, time.time_ns() // 1_000_000 - options.by_duration)
         found = await _listed(cluster, partitions, moment)
         return {one: offset if offset >= 0 else latest[one] for one, offset in found.items()}
     earliest = await _listed(cluster, partitions, EARLIEST)
