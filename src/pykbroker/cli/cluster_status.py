@@ -1,4 +1,4 @@
-"""`pykbroker cluster status`: brokers, controller, and each partition with its leader, its ISR and how far replicas lag."""
+"""`pykbroker cluster status`: brokers, controller, and each partition with its leader, its ISR and the lag of replicas."""
 
 from __future__ import annotations
 
