@@ -1,4 +1,4 @@
-"""`pykbroker cluster status`: brokers, controller, and each partition with its leader, its ISR and the lag of replicas."""
+"""`pykbroker cluster status`: brokers, controller, each partition with its leader, its ISR, the lag of its replicas."""
 
 from __future__ import annotations
 
