@@ -80,7 +80,7 @@ proof-fuzz-codec:
 proof-storms:
 	$(BIN)/python -m tests.storms --gusts 3
 
-docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
+docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md, docs/cli.md
 	$(BIN)/python -m docs.generate $(ARGS)
 
 # A ZooKeeper for the tests of clusters, where this may install one; they are skipped with the reason elsewhere.

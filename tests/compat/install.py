@@ -26,7 +26,7 @@ JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0":
 """Versions of Apache Kafka's own client, from Maven."""
 GO = {"franz_go": "franz", "sarama": "sarama", "kafka_go": "segmentio"}
 """Go clients, and their bridges' folders in clients/go: go.mod names the versions."""
-CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs"]
+CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs", "rdkafka"]
 SOURCES = Path(__file__).parent / "clients"
 MINUTES_TO_INSTALL = 10
 
@@ -66,6 +66,8 @@ def install(client: str) -> None:
         install_go(client)
     elif client == "kafkajs":
         install_kafkajs()
+    elif client == "rdkafka":
+        install_rust()
     else:
         install_python(client)
 
@@ -113,6 +115,7 @@ def install_java(client: str) -> None:
         java / "Bridge.java",
         java / "Transactional.java",
         (java / "before_2_0" if version < "2" else java) / "Groups.java",
+        *([java / "Sharing.java"] if version > "4" else ()),
     ]
     wanted = "\n".join([version, *(source.read_text() for source in sources)])
     marker = target / "installed.txt"
@@ -153,6 +156,14 @@ def install_kafkajs() -> None:
     except InstallError:
         marker.unlink()
         raise
+
+
+def install_rust() -> None:
+    """Cargo knows what is built already; Cargo.lock names the versions."""
+    if shutil.which("cargo") is None:
+        raise InstallError("there is no cargo")
+    manifest, target = SOURCES / "rdkafka" / "Cargo.toml", folder("rdkafka") / "target"
+    checked("cargo", "build", "--quiet", "--locked", "--manifest-path", str(manifest), "--target-dir", str(target))
 
 
 def checked(*command: str) -> None:

@@ -58,7 +58,7 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     try:
         make_topic(cluster)
         servers = cluster.bootstrap_servers
-        writers: list[Worker] = [Writer(number, history, servers, rate) for number in range(WRITERS)]
+        writers: list[Worker] = [Writer(number, history, servers, rate, folder) for number in range(WRITERS)]
         readers: list[Worker] = [Reader(history, servers), Committer(history, servers)]
         for worker in writers + readers:
             worker.start()
@@ -91,7 +91,7 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     check(history, folder)
     return (
         f"{count} faults, {len(history.acknowledged)} records acknowledged, {history.failed} of unknown outcome, "
-        f"{len(history.read)} read"
+        f"{len(history.read)} read, {history.again} sent twice by librdkafka under a new epoch of its own"
     )
 
 

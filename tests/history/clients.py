@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from tests.history.faults import TOPIC
 
 PARTITIONS = 4
+REFUSALS = ("encountered error", "ERRSEQ", "ERRPID", "UNKPID", "DRAIN", "NEWPID", "GETPID", "IDEMPSTATE", "RESETSEQ")
+"""What of librdkafka's debug log is worth keeping."""
 
 
 class History:
@@ -24,6 +28,8 @@ class History:
         self.committed: dict[int, int] = {}
         self.failed = 0
         """Records of which the producer doesn't know what became of them."""
+        self.again = 0
+        """Records that librdkafka itself has sent twice, under two epochs: see `check.given_up`."""
         self.wrong: list[str] = []
 
     def blame(self, what: str) -> None:
@@ -57,12 +63,16 @@ class Worker(threading.Thread):
 
 
 class Writer(Worker):
-    """An idempotent producer with acks=all: `number:sequence`, in turn to every partition."""
+    """An idempotent producer with acks=all: `number:sequence`, in turn to every partition.
 
-    def __init__(self, number: int, history: History, bootstrap_servers: str, rate: float) -> None:
+    Every second one has a single request under way, so that nothing can be out of sequence.
+    """
+
+    def __init__(self, number: int, history: History, bootstrap_servers: str, rate: float, folder: Path) -> None:
         super().__init__(history, bootstrap_servers)
         self.number = number
         self._pause = 1 / rate
+        self._log = folder / f"writer-{number}.log"
 
     def work(self) -> None:
         producer = Producer(
@@ -71,9 +81,13 @@ class Writer(Worker):
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 2,
+                "max.in.flight": 1 if self.number % 2 else 5,
                 "message.timeout.ms": 180_000,
                 "request.timeout.ms": 5_000,
-            }
+                "debug": "eos,msg",
+                "log_level": 7,
+            },
+            logger=refusals(self._log),
         )
         sequence = 0
         while not self.stopping.is_set():
@@ -93,6 +107,16 @@ class Writer(Worker):
         else:
             with self.history.lock:
                 self.history.failed += 1
+
+
+def refusals(path: Path) -> logging.Logger:
+    """A logger that keeps what librdkafka says of refused batches, and of what it does about its sequences."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.addFilter(lambda line: any(word in line.getMessage() for word in REFUSALS))
+    logger = logging.Logger(path.name, logging.DEBUG)
+    logger.addHandler(handler)
+    return logger
 
 
 class Reader(Worker):
