@@ -44,7 +44,7 @@ matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a clu
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
 MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_compose.py
 
-exactly-once: $(VENV)/dev.stamp  ## transactions while broker and clients are killed -9; ARGS="--records 6000 --kills 3" for less
+exactly-once: $(VENV)/dev.stamp  ## transactions while brokers and clients are killed -9; ARGS="--brokers 3 --records 6000 --kills 3"
 	$(BIN)/python -m tests.exactly_once $(ARGS)
 
 STEPS ?= 100000
@@ -60,7 +60,7 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition history storms
+PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
@@ -71,6 +71,8 @@ proof-crash-damage:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 2 --damage | tail -n 1
 proof-exactly-once:
 	$(BIN)/python -m tests.exactly_once --records 6000 --kills 3 --seed 4 | tail -n 1
+proof-exactly-once-cluster: $(VENV)/zookeeper.stamp
+	$(BIN)/python -m tests.exactly_once --brokers 3 --records 4000 --kills 2 --seed 4 | tail -n 1
 proof-partition:
 	PYKBROKER_WALKS=5000 $(BIN)/python -m pytest tests/cluster/test_partition_properties.py -k random -q | tail -n 1
 proof-history:
