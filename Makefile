@@ -41,7 +41,8 @@ history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told wh
 	$(BIN)/python -m tests.history $(ARGS)
 
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
+MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_compose.py
 
 exactly-once: $(VENV)/dev.stamp  ## transactions while broker and clients are killed -9; ARGS="--records 6000 --kills 3" for less
 	$(BIN)/python -m tests.exactly_once $(ARGS)
@@ -63,7 +64,7 @@ PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition hi
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py -k "restarts or stands or last" | tail -n 1
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or compose" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:
@@ -79,7 +80,7 @@ proof-fuzz-codec:
 proof-storms:
 	$(BIN)/python -m tests.storms --gusts 3
 
-docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
+docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md, docs/cli.md
 	$(BIN)/python -m docs.generate $(ARGS)
 
 # A ZooKeeper for the tests of clusters, where this may install one; they are skipped with the reason elsewhere.

@@ -23,7 +23,7 @@ from pykbroker.security.acl import Operation, ResourceType
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_partitions import LedShare
 from pykbroker.server.share_reading import read_headers, slice_acquired
-from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.log_results import LogRead
 
 Fetched = ShareFetchResponse.Response.Partition
 Acknowledged = ShareAcknowledgeResponse.Response.Partition
@@ -242,7 +242,7 @@ class _Fetching:
                 if led.partition.may_acquire():
                     open_now.append(led)
             for led in open_now:
-                records = self._read(led, self._max_bytes // len(open_now) or 1, whole_first=True)
+                records = self._read(led, self._max_bytes // len(open_now) or 1, whole_first=True).records
                 size += 0 if records is None else len(records)
         except KafkaError:
             return True
@@ -281,18 +281,19 @@ class _Fetching:
         offset = partition.next_fetch_offset()
         answer = Fetched(partition_index=led.tp.partition, records=b"")
         try:
-            records = self._read(led, most, whole_first=whole_first)
+            read = self._read(led, most, whole_first=whole_first)
         except KafkaError as error:
             if error.code is not ErrorCode.OFFSET_OUT_OF_RANGE:
                 raise
             partition.log_starts_at(led.replica.log.log_start_offset)
             answer.error_message = "NONE"  # What Kafka calls no error, where it has set one before.
             return answer
+        records = read.records
         if records is None:
             return answer
         reach = max(offset, partition.end_offset) + min(max_records, partition.config.max_locks)
         placed = read_headers(records, offset, reach)
-        aborted = led.replica.log.aborted_transactions(offset, self._end(led)) if self._committed_only else ()
+        aborted = led.replica.log.aborted_in(read) if self._committed_only else ()
         wanted = Wanted(
             request.member_id or "", max_records, request.batch_size, request.share_acquire_mode == RECORD_LIMIT
         )
@@ -307,11 +308,11 @@ class _Fetching:
             ]
         return answer
 
-    def _read(self, led: LedShare, most: int, *, whole_first: bool) -> FileSlice | None:
+    def _read(self, led: LedShare, most: int, *, whole_first: bool) -> LogRead:
         """The batches from the next offset on. Raises KafkaError, OFFSET_OUT_OF_RANGE where the log begins later."""
         return led.replica.log.read(
             led.partition.next_fetch_offset(), max(0, most), upper_bound=self._end(led), min_one_message=whole_first
-        ).records
+        )
 
     def _end(self, led: LedShare) -> int:
         replica = led.replica
