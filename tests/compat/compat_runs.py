@@ -18,13 +18,20 @@ import install
 
 SOURCES = Path(__file__).parents[2] / "src"
 SECONDS_TO_START = 20
-HASTE = (
-    "--override",
-    "group.consumer.min.heartbeat.interval.ms=300",
-    "--override",
-    "group.consumer.heartbeat.interval.ms=300",
+HASTE = tuple(
+    word
+    for config in (
+        "group.consumer.min.heartbeat.interval.ms=300",
+        "group.consumer.heartbeat.interval.ms=300",
+        "group.share.min.heartbeat.interval.ms=300",
+        "group.share.heartbeat.interval.ms=300",
+        "group.share.min.record.lock.duration.ms=1000",
+    )
+    for word in ("--override", config)
 )
-"""Members of consumer groups heartbeat as often as the broker tells them: Kafka's 5 s would be most of a run."""
+"""Members of newer groups heartbeat as often as the broker tells them: Kafka's 5 s would be most of a run. Locks of
+share groups last 15 s at least otherwise.
+"""
 SECONDS_PER_CLIENT = 150
 CLIENTS_AT_ONCE = 5
 """Each is a program with half a dozen behaviours under way: more would be a test of the machine."""

@@ -158,6 +158,50 @@ TABLE: Mapping[str, Behaviour] = {
     "consumer_protocol_migration": Behaviour(
         "Newer consumer protocol: online migration", {"shared": [0, 1], "after_close": [0, 1]}
     ),
+    "share_accepts_implicitly": Behaviour(
+        "Share groups (KIP-932): accept implicitly", {"values": numbers(0, 10), "again": []}
+    ),
+    "share_answers": Behaviour(
+        "Share groups: accept, release, reject",
+        {
+            "first": [[offset, 1] for offset in range(6)],
+            "second": [[2, 2], [3, 2]],
+            "third": [[2, 3], [3, 3]],
+            "left": [],
+        },
+    ),
+    "share_renews": Behaviour("Share groups: renew a lock", {"held": [[0, 1]], "other": [], "left": []}),
+    "share_lock_is_over": Behaviour(
+        "Share groups: a lock is over, and another gets the record",
+        {"held": [[0, 1], [1, 1]], "handed_on": [[0, 2], [1, 2]], "left": []},
+    ),
+    "share_one_partition": Behaviour(
+        "Share groups: two share one partition", {"each": [3, 3], "all": [[offset, 1] for offset in range(6)]}
+    ),
+    "share_takes_over_from_killed": Behaviour(
+        "Share groups: one is killed, and another gets its records", {"handed_on": [[0, 2]], "left": []}
+    ),
+    "share_delivers_so_often": Behaviour(
+        "Share groups: a record is delivered so often",
+        {"seen": [[0, 1], [0, 2], [0, 3], [1, 1], [1, 2], [1, 3]], "left": []},
+    ),
+    "share_begins_at_latest": Behaviour(
+        "Share groups: a new group starts at the latest offset", {"before": [], "after": [[3, 1]]}
+    ),
+    "share_admin": Behaviour(
+        "Share groups: list, describe, offsets, delete",
+        {
+            "listed": True,
+            "described": {"state": "Stable", "members": [[0]]},
+            "in_use": ["NON_EMPTY_GROUP", "NON_EMPTY_GROUP", "NON_EMPTY_GROUP"],
+            "empty": {"state": "Empty", "members": []},
+            "offsets": {"0": [2, 3]},
+            "altered": ["NONE", {"0": [4, 1]}],
+            "from_there": [[4, 1]],
+            "offsets_deleted": ["NONE", {}],
+            "deleted": ["NONE", "GROUP_ID_NOT_FOUND", False],
+        },
+    ),
     "streams_word_count": Behaviour("Kafka Streams: word count, exactly once", {"totals_right": True, "wrong": {}}),
     "streams_word_count_killed": Behaviour(
         "Kafka Streams: word count, exactly once, killed and started again", {"totals_right": True, "wrong": {}}
@@ -252,6 +296,8 @@ NEWER_PROTOCOL = (
     "consumer_protocol_migration",
 )
 
+SHARING = tuple(behaviour for behaviour in TABLE if behaviour.startswith("share_"))
+
 # What a client's own interface doesn't offer: no cell in the matrix.
 UNSUPPORTED: Mapping[tuple[str, str], str] = {
     **{
@@ -276,6 +322,14 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
         if client not in ("java_4", "java_3_9")
         for behaviour in ("streams_word_count", "streams_word_count_killed")
     },
+    **{
+        (client, behaviour): "has no share consumer"
+        for client in CLIENTS
+        if client not in ("confluent_kafka", "java_4")
+        for behaviour in SHARING
+    },
+    ("confluent_kafka", "share_renews"): "renews nothing yet",
+    ("confluent_kafka", "share_admin"): "its admin client knows of no share groups",
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",

@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         print(f"pykbroker: there is no command {words[0]!r}{_like(words[0])} (see pykbroker --help)", file=sys.stderr)
         return 2
+    if words and words[0].startswith("-"):
+        from pykbroker.cli.options import verb_first
+
+        moved = verb_first(words)
+        words = moved if moved[0] in COMMANDS else words
     name = words.pop(0) if words and words[0] in COMMANDS else "start"
     module = import_module(f"pykbroker.cli.{name.replace('-', '_')}")
     if hasattr(module, "main"):

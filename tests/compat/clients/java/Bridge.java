@@ -136,6 +136,10 @@ public final class Bridge {
             return TRANSACTIONAL.get(request.get("producer").asInt())
                     .call(name.substring(13), request, consuming == null ? null : consuming.consumer);
         }
+        if (name.startsWith("share.")) {
+            return Class.forName("Sharing").getMethod("call", String.class, String.class, JsonNode.class)
+                    .invoke(null, bootstrap, name.substring(6), request);
+        }
         return administrate(name.substring(6), request);
     }
 
