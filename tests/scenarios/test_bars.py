@@ -15,7 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.fuzz.frames import fuzz
 
 FRAMES = 10_000
-RARE = ("cramjam", "hypothesis", "asyncio", "platformdirs", "shutil.rmtree", "kafka", "pykbroker.testing")
+RARE = (
+    *("cramjam", "hypothesis", "asyncio", "platformdirs", "shutil.rmtree", "kafka", "kazoo", "jwt", "cryptography"),
+    *("pykbroker.testing", "pykbroker.apis.topics", "pykbroker.apis.groups", "pykbroker.coordinator.group.shard"),
+    *("pykbroker.coordinator.transaction.shard", "pykbroker.security.rules", "pykbroker.metadata.zookeeper"),
+)
 
 
 @pytest.mark.slow
