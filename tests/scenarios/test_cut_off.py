@@ -88,7 +88,7 @@ def test_a_leader_that_is_cut_from_one_follower(cluster: CutCluster) -> None:
     assert cluster.produce("t", b"before") == 0
     cluster.network.cut("broker-1", "broker-2")
     assert cluster.produce("t", b"meanwhile") == 1
-    assert cluster.isr(1) == {1, 3}
+    eventually("all know that it is out", lambda: cluster.isr(1) == cluster.isr(3) == {1, 3})
     assert cluster.leader("t") == 1
     cluster.network.heal()
     eventually("it is in sync again", lambda: cluster.isr(1) == {1, 2, 3})
