@@ -28,6 +28,8 @@ class History:
         self.committed: dict[int, int] = {}
         self.failed = 0
         """Records of which the producer doesn't know what became of them."""
+        self.ends = 0
+        """How often a partition's end was asked for and answered."""
         self.again = 0
         """Records that librdkafka itself has sent twice, under two epochs: see `check.given_up`."""
         self.wrong: list[str] = []
@@ -146,6 +148,25 @@ class Reader(Worker):
                     self.history.blame(f"a reader of {partition} went from {last[partition]} back to {offset}")
                 last[partition] = offset
                 self.history.read[partition, offset] = message.value()
+        consumer.close()
+
+
+class Watcher(Worker):
+    """Asks for every partition's end, over and over: what was committed stays so, whoever leads."""
+
+    def work(self) -> None:
+        consumer = Consumer({**self.settings, "group.id": "watcher", "enable.auto.commit": False})
+        last = dict.fromkeys(range(PARTITIONS), 0)
+        while not self.stopping.wait(0.05):
+            for partition in last:
+                try:
+                    _, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), 2, cached=False)
+                except KafkaException:
+                    continue  # Nobody leads it, or a new leader doesn't know it yet.
+                self.history.ends += 1
+                if end < last[partition]:
+                    self.history.blame(f"the end of {partition} went from {last[partition]} back to {end}")
+                last[partition] = end
         consumer.close()
 
 

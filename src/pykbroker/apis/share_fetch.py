@@ -30,6 +30,7 @@ Acknowledged = ShareAcknowledgeResponse.Response.Partition
 
 FIRST_WITH_RENEWAL = 2
 RECORD_LIMIT = 1
+ACQUIRE_MODES = (0, RECORD_LIMIT)
 MAX_MEMBER_ID = 36
 
 Answers = Mapping[SharePartitionId, Sequence[Answer]]
@@ -64,12 +65,16 @@ async def share_fetch(request: ShareFetchRequest, context: RequestContext) -> Sh
             await trio.sleep(request.max_wait_ms / 1000)
         raise
     outcomes = await _acknowledge(key, answers, context, renews=renews) if any(answers.values()) else {}
+    if request.share_acquire_mode not in ACQUIRE_MODES:
+        raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)  # Kafka's answer; the session has gone on.
     fetching = _Fetching(request, context, session)
     if not renews:
         await fetching.wait()
     response = _fetch_response(session, [] if renews else list(fetching.answers()), outcomes, context)
     lock_ms: int = services.metadata.group_config(group_id).share_record_lock_duration_ms
     response.acquisition_lock_timeout_ms = lock_ms
+    if services.quotas.active:
+        response.throttle_time_ms = services.quotas.shared(context, fetching.size)
     if session.is_final:
         services.share_partitions.close_session(key)
     return response
@@ -183,7 +188,11 @@ class _Fetching:
         self._services = context.services
         self._group_id = request.group_id or ""
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
+        if context.services.quotas.active:
+            self._max_bytes = min(self._max_bytes, context.services.quotas.fetch_limit(context))
         self._min_bytes = min(request.min_bytes, self._max_bytes)
+        self.size = 0
+        """Bytes of records in the answer."""
         isolation: str = context.services.metadata.group_config(self._group_id).share_isolation_level
         self._committed_only = isolation == "read_committed"
         self._failed: list[tuple[SharedPartition, Fetched]] = []
@@ -261,7 +270,8 @@ class _Fetching:
             except KafkaError as error:
                 self._fail(partition, error)
                 continue
-            left -= min(left, len(answer.records or b""))
+            size = len(answer.records or b"")
+            self.size, left = self.size + size, left - min(left, size)
             records_left -= sum(run.last_offset - run.first_offset + 1 for run in answer.acquired_records)
             yield partition, answer
         yield from self._failed
