@@ -44,7 +44,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the cluster; returns the exit status when it has ended."""
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     try:
         with _folder(options.data_dir) as folder, _zookeeper(options.zookeeper, folder) as address:
             return _run(options, folder, address)
