@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash exactly-once steps matrix history proofs docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -51,8 +51,11 @@ STEPS ?= 100000
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
 	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
-fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
+fuzz: $(VENV)/dev.stamp  ## random and mutated frames against running brokers; ARGS="--frames 1000000" for more
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+hostile: $(VENV)/dev.stamp  ## 5,000 half-open connections, promised gigabytes, readers that never read: memory and p99 of others
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's decode; ARGS="--frames 50000 --seed 7"
 	$(BIN)/python -m tests.fuzz.codec $(ARGS)
@@ -60,7 +63,11 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
+PROOFS := fuzz hostile matrix clients crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
+proof-fuzz:
+	$(BIN)/python -m tests.fuzz --seconds 45 --seed 6 2>/dev/null | tail -n 3
+proof-hostile:
+	$(BIN)/python -m tests.hostile 2>/dev/null | tail -n 4
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
