@@ -45,7 +45,7 @@ history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told wh
 
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
-MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_compose.py
+MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_cut_off.py tests/scenarios/test_compose.py
 
 exactly-once: $(VENV)/dev.stamp  ## transactions while brokers and clients are killed -9; ARGS="--brokers 3 --records 6000 --kills 3"
 	$(BIN)/python -m tests.exactly_once $(ARGS)
@@ -74,7 +74,7 @@ proof-hostile:
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or compose" | tail -n 1
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or alone or compose" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:
