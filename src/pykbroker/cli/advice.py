@@ -70,6 +70,7 @@ _SAID = {
     ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC: "the group reads the topic",
     ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: "there is no such transactional id",
     ErrorCode.ELECTION_NOT_NEEDED: "no election is needed",
+    ErrorCode.NO_REASSIGNMENT_IN_PROGRESS: "no reassignment is in progress",
     ErrorCode.OFFSET_OUT_OF_RANGE: "the partition has no such offset",
     ErrorCode.MESSAGE_TOO_LARGE: "a record is larger than the topic takes",
     ErrorCode.SECURITY_DISABLED: "the brokers have no authorizer",
