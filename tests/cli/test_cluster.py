@@ -113,7 +113,7 @@ def test_reassign(pykbroker: Command, topic: str, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(generated.out)
     ran = pykbroker("reassign", "execute", plan, "--wait")
-    assert (ran.status, ran.out, ran.err) == (0, generated.out, "moved 1 partitions; to undo it:\n")
+    assert (ran.status, ran.out, ran.err) == (0, generated.out, "moved 1 partition; to undo it:\n")
     assert pykbroker("reassign", "verify", plan).rows[1] == [topic, "0", "1", "1", "done"]
     assert pykbroker("reassign", "list") == (0, "", "no reassignments under way\n")
     ran = pykbroker("reassign", "cancel", "-", stdin=generated.out.encode())

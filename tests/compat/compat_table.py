@@ -202,6 +202,10 @@ TABLE: Mapping[str, Behaviour] = {
             "deleted": ["NONE", "GROUP_ID_NOT_FOUND", False],
         },
     ),
+    "streams_word_count": Behaviour("Kafka Streams: word count, exactly once", {"totals_right": True, "wrong": {}}),
+    "streams_word_count_killed": Behaviour(
+        "Kafka Streams: word count, exactly once, killed and started again", {"totals_right": True, "wrong": {}}
+    ),
     "admin_create_topics": Behaviour(
         "Admin: create topics",
         {
@@ -302,21 +306,21 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
             "kafka_python_2": "came with 3.0",
             "kcat": KCAT_HAS_NO,
             "kafka_go": "has no transactions",
-            "franz_go": "has other calls for them, which its bridge doesn't know",
-            "sarama": "has other calls for them, which its bridge doesn't know",
-            "kafkajs": "has other calls for them, which its bridge doesn't know",
         }.items()
         for behaviour in TRANSACTIONAL
     },
     **{
-        (client, "admin_alter_configs"): "has the call, its bridge here doesn't"
-        for client in CLIENTS.keys() - QUICK - {"rdkafka"}
-    },
-    **{
-        (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
+        (client, behaviour): "doesn't speak it"
         for client in CLIENTS
-        if client not in ("confluent_kafka", "rdkafka")
+        if client not in ("confluent_kafka", "rdkafka", "java_4", "java_3_9")
         for behaviour in NEWER_PROTOCOL
+    },
+    ("java_3_9", "consumer_protocol_pattern"): "came with 4.0",
+    **{
+        (client, behaviour): "is of Java, since 3.0 in this form"
+        for client in CLIENTS
+        if client not in ("java_4", "java_3_9")
+        for behaviour in ("streams_word_count", "streams_word_count_killed")
     },
     **{
         (client, behaviour): "has no share consumer"

@@ -19,11 +19,13 @@ REQUIREMENTS = {
     "kafka_python_3": ["kafka-python>=3.0.9,<3.1", "lz4", "python-snappy", "zstandard"],
     # six stands in for the copy that 2.0.2 carries, which Python 3.12 and newer can't import.
     "kafka_python_2": ["kafka-python==2.0.2", "six", "lz4", "python-snappy", "zstandard"],
-    "confluent_kafka": ["confluent-kafka>=2.6"],
+    "confluent_kafka": ["confluent-kafka>=2.16"],
     "aiokafka": ["aiokafka>=0.12", "cramjam"],
 }
 JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0": "1.0.2"}
 """Versions of Apache Kafka's own client, from Maven."""
+STREAMS = ("java_4", "java_3_9")
+"""Those that Kafka Streams comes with: exactly_once_v2 is of 3.0."""
 GO = {"franz_go": "franz", "sarama": "sarama", "kafka_go": "segmentio"}
 """Go clients, and their bridges' folders in clients/go: go.mod names the versions."""
 CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs", "rdkafka"]
@@ -37,7 +39,10 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 <dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId>
 <version>2.17.2</version></dependency>
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies></project>
+{more}</dependencies></project>
+"""
+_STREAMS = """<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-streams</artifactId>
+<version>{version}</version></dependency>
 """
 
 
@@ -117,7 +122,11 @@ def install_java(client: str) -> None:
         (java / "before_2_0" if version < "2" else java) / "Groups.java",
         *([java / "Sharing.java"] if version > "4" else ()),
     ]
-    wanted = "\n".join([version, *(source.read_text() for source in sources)])
+    more = ""
+    if client in STREAMS:
+        sources.append(SOURCES / "kafka_streams" / "WordCount.java")
+        more = _STREAMS.format(version=version)
+    wanted = "\n".join([version, more, *(source.read_text() for source in sources)])
     marker = target / "installed.txt"
     if marker.exists() and marker.read_text() == wanted:
         return
@@ -127,7 +136,7 @@ def install_java(client: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     pom = target / "pom.xml"
-    pom.write_text(_POM.format(version=version))
+    pom.write_text(_POM.format(version=version, more=more))
     checked("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}")
     checked("javac", "-nowarn", "-cp", f"{target}/*", "-d", str(target), *map(str, sources))
     marker.write_text(wanted)

@@ -23,7 +23,7 @@ COMMANDS = {
     "users": "list, add and delete users with SCRAM passwords",
     "tokens": "list, create, renew and expire delegation tokens",
     "quotas": "describe and alter quotas",
-    "cluster": "show brokers and controllers",
+    "cluster": "show brokers and controllers; start a cluster on this machine",
     "log-dirs": "describe data directories",
     "delete-records": "delete records up to an offset",
     "reassign": "move partitions to other brokers",

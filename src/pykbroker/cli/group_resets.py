@@ -34,7 +34,7 @@ async def reset_offsets(cluster: Cluster, options: argparse.Namespace) -> Report
 
     strategy = next((one for one in STRATEGIES if getattr(options, one) not in (None, False)), None)
     if strategy is None:
-        raise UsageError("expected one of --to-earliest, --to-latest, … that says to what")
+        raise UsageError("expected one of " + ", ".join(f"--{one.replace('_', '-')}" for one in STRATEGIES))
     if strategy != "from_file" and bool(options.topic) == options.all_topics:
         raise UsageError("expected --topic, or --all-topics")
     rows: list[dict[str, Any]] = []

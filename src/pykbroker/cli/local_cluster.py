@@ -28,6 +28,7 @@ def parser() -> Parser:
     """The command's options."""
     made = Parser(
         prog="pykbroker cluster",
+        usage="pykbroker cluster --brokers N [options]",
         description="Start a cluster on this machine. For each broker it prints `ready HOST:PORT node=N cluster=ID`, "
         "and `cluster ready HOST:PORT,…` when all serve; SIGTERM or ctrl-c stops it.",
         allow_abbrev=False,

@@ -40,7 +40,7 @@ ERROR_NAMES = {
     90: "PRODUCER_FENCED",
 }
 WORKERS = 6
-SECONDS_PER_BEHAVIOUR = 60
+SECONDS_PER_BEHAVIOUR = 100
 
 Partition = tuple[str, int]
 
