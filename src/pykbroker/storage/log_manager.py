@@ -1,4 +1,4 @@
-"""The data directories of a broker: whose they are, which logs they hold, their checkpoints, a clean end.
+"""The logs of a broker, in its data directories: their checkpoints, a clean end.
 
 It opens, makes and removes logs. Which partitions this broker should have is not decided here.
 """
@@ -23,6 +23,7 @@ from pykbroker.storage.checkpoints import (
     replace_file,
     write_offsets,
 )
+from pykbroker.storage.data_directories import DataDirectories
 from pykbroker.storage.data_directory import (
     CLEAN_SHUTDOWN_FILE,
     LOCK_FILE,
@@ -36,12 +37,6 @@ from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_loader import load_log
 from pykbroker.storage.log_reader import LogReader
 from pykbroker.storage.log_segment import LogSegment
-from pykbroker.storage.meta_properties import (
-    META_PROPERTIES,
-    MetaProperties,
-    read_meta_properties,
-    write_meta_properties,
-)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -78,7 +73,7 @@ class OfflineDirectory(NamedTuple):
     partitions: list[TopicPartition]
 
 
-class LogManager:
+class LogManager(DataDirectories):
     """All logs of a broker: `lock`, look at `identity`, `open`, serve, `close`.
 
     `clock` gives wall-clock milliseconds. Methods that block on the disk say so; they may run in a thread while the
@@ -92,82 +87,16 @@ class LogManager:
         *,
         clock: Callable[[], int] = _wall_clock_ms,
     ) -> None:
+        super().__init__(dirs)
         self.default_config = default_config
-        self._dirs = [DataDirectory(os.path.abspath(path)) for path in dirs]
         self._logs: dict[TopicPartition, UnifiedLog] = {}
         self._homes: dict[TopicPartition, DataDirectory] = {}
         self._clock = clock
-        self._locked = False
         self._checkpoints = Lock()
-        self._failures: deque[tuple[DataDirectory, OSError]] = deque()
         self._offline: set[TopicPartition] = set()
         self._deleted: deque[tuple[int, DataDirectory, list[LogSegment]]] = deque()
         self.cordoned: Collection[str] = ()
         """The directories in which no new log is made: `cordoned.log.dirs` (KIP-1066)."""
-        self.on_failure: Callable[[], None] = lambda: None
-        """Called, in any thread, when there is something for `take_failures`."""
-
-    # -- whose directories -------------------------------------------------------------------------------------
-
-    def lock(self) -> None:
-        """Takes all directories, making those that are missing. Raises LockedDirectory or DataDirectoryError."""
-        if self._locked:
-            return
-        try:
-            for directory in self._dirs:
-                directory.lock()
-        except DataDirectoryError:
-            self.unlock()
-            raise
-        self._locked = True
-
-    def unlock(self) -> None:
-        """Gives the directories back without any of a clean end: what a crash does."""
-        for directory in self._dirs:
-            directory.unlock()
-        self._locked = False
-
-    def identity(self) -> MetaProperties | None:
-        """What `meta.properties` says, the same in all directories; None when all are new. Usable before `open`.
-
-        Raises InconsistentDirectory where two contradict each other or one can't be understood.
-        """
-        known: MetaProperties | None = None
-        for directory in self._dirs:
-            meta = self._read_meta(directory)
-            if meta is None:
-                continue
-            if known is None:
-                known = meta
-            elif (meta.broker_id, meta.cluster_id) != (known.broker_id, known.cluster_id):
-                raise InconsistentDirectory(
-                    f"{directory.file(META_PROPERTIES)} has broker.id={meta.broker_id}, cluster.id={meta.cluster_id}; "
-                    f"another data directory has broker.id={known.broker_id}, cluster.id={known.cluster_id}"
-                )
-        return known
-
-    def write_identity(self, broker_id: int, cluster_id: str) -> None:
-        """Completes `meta.properties` in every directory. Raises InconsistentDirectory where it says otherwise.
-
-        Blocks on fsync where something is written.
-        """
-        for directory in self._dirs:
-            meta = self._read_meta(directory) or MetaProperties()
-            if meta.broker_id == broker_id and meta.cluster_id == cluster_id:
-                continue
-            for key, stored, wanted in (
-                ("broker.id", meta.broker_id, broker_id),
-                ("cluster.id", meta.cluster_id, cluster_id),
-            ):
-                if stored is not None and stored != wanted:
-                    raise InconsistentDirectory(f"{directory.file(META_PROPERTIES)} has {key}={stored}, not {wanted}")
-            write_meta_properties(directory.path, MetaProperties(broker_id, cluster_id, meta.others))
-
-    def _read_meta(self, directory: DataDirectory) -> MetaProperties | None:
-        try:
-            return read_meta_properties(directory.path)
-        except CheckpointFormatError as error:
-            raise InconsistentDirectory(str(error)) from None
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -257,16 +186,6 @@ class LogManager:
 
     # -- failing directories -----------------------------------------------------------------------------------
 
-    @property
-    def failed(self) -> bool:
-        """Whether `take_failures` has something to give."""
-        return bool(self._failures)
-
-    @property
-    def all_offline(self) -> bool:
-        """Whether no directory is left."""
-        return all(directory.offline for directory in self._dirs)
-
     def is_offline(self, topic_partition: TopicPartition) -> bool:
         """Whether a partition's log is in a directory that failed while the broker ran."""
         return topic_partition in self._offline
@@ -301,31 +220,6 @@ class LogManager:
         home = self._homes.get(log.topic_partition)
         if home is not None and not is_temporary(error):
             self._fail(home, error)
-
-    def _fail(self, directory: DataDirectory, error: OSError) -> None:
-        if not directory.offline:
-            self._failures.append((directory, error))
-            self.on_failure()
-
-    def _usable(self) -> list[DataDirectory]:
-        return [directory for directory in self._dirs if not directory.offline]
-
-    def _each_directory(self, work: Callable[[DataDirectory], None]) -> None:
-        """Has each usable directory worked on; an error that doesn't pass by itself takes only its own offline.
-
-        Raises the last error that does, once all have had their turn.
-        """
-        passing: OSError | None = None
-        for directory in self._usable():
-            try:
-                work(directory)
-            except OSError as error:
-                if is_temporary(error):
-                    passing = error
-                else:
-                    self._fail(directory, error)
-        if passing is not None:
-            raise passing
 
     def abandon(self) -> None:
         """Lets go of everything at once, as a crash does: nothing is flushed, written or marked."""
