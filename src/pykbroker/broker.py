@@ -55,6 +55,7 @@ from pykbroker.server.share_coordinator import ShareCoordinator
 from pykbroker.server.share_groups import ShareGroupService
 from pykbroker.server.share_partitions import SharePartitions
 from pykbroker.server.share_persister import SharePersister
+from pykbroker.server.telemetry import Receiver, Telemetry, receiver_for
 from pykbroker.server.transaction_coordinator import TransactionCoordinator
 from pykbroker.server.transaction_markers import TransactionMarkers
 from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -106,14 +107,20 @@ class Broker:
         database: Database | None = None,
         connector: Connector | None = None,
         users: Mapping[str, str] | None = None,
+        telemetry: Receiver | None = None,
     ) -> None:
-        """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
+        """`database` is one that several brokers of this process share; `connector` opens connections to the others.
+
+        `telemetry` is handed what clients push of their own metrics: without it they aren't asked, unless
+        `metric.reporters` says so.
+        """
         self.config = LiveConfig(config)
         self.database = database
         self._connector = connector or connector_for(self.config)
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
+        self._telemetry = telemetry or receiver_for(self.config)
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
         self._disk = disk or _threads(self.config)
@@ -206,6 +213,9 @@ class Broker:
         storage.controller.on_deletion(lambda tps: shares.topics_deleted())
         quotas = ClientQuotas(config, storage.configs.entities, clock, purgatory)
         server.limits.ip_delay = quotas.connected
+        telemetry = None
+        if self._telemetry is not None:
+            telemetry = Telemetry(config, storage.configs.entities, clock, self._telemetry)
         services = Services(
             config=config,
             clock=clock,
@@ -228,6 +238,7 @@ class Broker:
             channels=channels,
             authorizer=storage.authorizer,
             credentials=storage.credentials,
+            telemetry=telemetry,
         )
         async with channels, trio.open_nursery() as jobs:
             self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
@@ -248,7 +259,9 @@ class Broker:
                 async with trio.open_nursery() as connections:
                     await connections.start(
                         server.serve,
-                        Dispatcher(services, served(clustered=storage.metadata.clustered)),
+                        Dispatcher(
+                            services, served(clustered=storage.metadata.clustered, telemetry=telemetry is not None)
+                        ),
                         storage.security,
                     )
                     await _join(storage.controller, replicas, _image(config, server.ports()), channels)

@@ -30,6 +30,7 @@ from pykbroker.apis import (
     share_fetch,
     share_groups,
     share_state,
+    telemetry,
     topics,
     transactions,
 )
@@ -60,6 +61,7 @@ _FAMILIES = (
     share_state,
     sasl,
     scram_users,
+    telemetry,
     topics,
     transactions,
 )
@@ -77,7 +79,13 @@ CLUSTER_ALONE: frozenset[int] = frozenset(
 )
 """Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
 
+TELEMETRY_ALONE: frozenset[int] = frozenset(
+    handler.request.key for handler in vars(telemetry).values() if isinstance(handler, Handler)
+)
+"""Those that are served where somebody takes clients' metrics."""
 
-def served(*, clustered: bool) -> Mapping[int, Handler]:
-    """The table of a broker that has others beside it, or has none."""
-    return {key: handler for key, handler in HANDLERS.items() if clustered or key not in CLUSTER_ALONE}
+
+def served(*, clustered: bool, telemetry: bool = False) -> Mapping[int, Handler]:
+    """The table of a broker that has others beside it, or has none; and takes clients' metrics, or doesn't."""
+    unserved = (frozenset() if clustered else CLUSTER_ALONE) | (frozenset() if telemetry else TELEMETRY_ALONE)
+    return {key: handler for key, handler in HANDLERS.items() if key not in unserved}

@@ -18,9 +18,6 @@ UNSERVED_APIS = frozenset(
     {
         ApiKey.STREAMS_GROUP_HEARTBEAT,
         ApiKey.STREAMS_GROUP_DESCRIBE,
-        ApiKey.GET_TELEMETRY_SUBSCRIPTIONS,
-        ApiKey.PUSH_TELEMETRY,
-        ApiKey.ALTER_REPLICA_LOG_DIRS,
     }
 )
 """The APIs that clients are most likely to miss."""
