@@ -71,7 +71,7 @@ def moved(wire: Any, topic: str, path: str, version: int, partition: int = 0) ->
 def test_replicas_move_between_directories(tmp_path: Path, wire_to: Any, version: int) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     slow = "replica.alter.log.dirs.io.max.bytes.per.second"
-    with KafkaBroker(config={"log.dirs": f"{a},{b}", slow: 1, "replica.fetch.max.bytes": 1}) as broker:
+    with KafkaBroker(data_dir=a, config={"log.dirs": f"{a},{b}", slow: 1, "replica.fetch.max.bytes": 1}) as broker:
         wire = wire_to(broker)
         assert moved(wire, "t", "/nowhere", version) is ErrorCode.LOG_DIR_NOT_FOUND
         assert moved(wire, "t", b, version) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

@@ -62,7 +62,9 @@ def test_what_is_asked_for(asked: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("compression", range(5))
 def test_pushes_arrive(receiving: KafkaBroker, asked: tuple[Any, Any], compression: int) -> None:
     assert push(asked, compress(compression, b"some metrics"), compression) is ErrorCode.NONE
-    assert receiving.telemetry[-1] == (asked[1].client_instance_id, asked[0].client_id, False, b"some metrics")
+    pushed = receiving.telemetry[-1]
+    assert pushed.client_instance_id == asked[1].client_instance_id
+    assert (pushed.terminating, pushed.metrics) == (False, b"some metrics")
 
 
 def test_a_last_push_with_nothing_to_tell(receiving: KafkaBroker, asked: tuple[Any, Any]) -> None:
