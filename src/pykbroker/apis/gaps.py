@@ -12,7 +12,6 @@ LISTENERS = (
     "`listeners`, `listener.security.protocol.map`, `principal.builder.class` and `metric.reporters` can't be altered "
     "while the broker runs: INVALID_REQUEST."
 )
-DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
