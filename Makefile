@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec crash exactly-once steps matrix history proofs docs clean
+.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -41,17 +41,21 @@ history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told wh
 	$(BIN)/python -m tests.history $(ARGS)
 
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py $(ARGS)
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
+MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_compose.py
 
-exactly-once: $(VENV)/dev.stamp  ## transactions while broker and clients are killed -9; ARGS="--records 6000 --kills 3" for less
+exactly-once: $(VENV)/dev.stamp  ## transactions while brokers and clients are killed -9; ARGS="--brokers 3 --records 6000 --kills 3"
 	$(BIN)/python -m tests.exactly_once $(ARGS)
 
 STEPS ?= 100000
 steps: $(VENV)/dev.stamp  ## the log against a list, at random; STEPS=1000000 for more
 	PYKBROKER_STEPS=$(STEPS) $(BIN)/python -m pytest tests/storage/test_log_against_a_list.py -k AtLength $(ARGS)
 
-fuzz: $(VENV)/dev.stamp  ## random and mutated frames against a running broker; ARGS="--frames 1000000" for more
+fuzz: $(VENV)/dev.stamp  ## random and mutated frames against running brokers; ARGS="--frames 1000000" for more
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+hostile: $(VENV)/dev.stamp  ## 5,000 half-open connections, promised gigabytes, readers that never read: memory and p99 of others
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's decode; ARGS="--frames 50000 --seed 7"
 	$(BIN)/python -m tests.fuzz.codec $(ARGS)
@@ -59,17 +63,23 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := matrix clients crash crash-damage fuzz-codec exactly-once partition history storms
+PROOFS := fuzz hostile matrix clients crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
+proof-fuzz:
+	$(BIN)/python -m tests.fuzz --seconds 45 --seed 6 2>/dev/null | tail -n 3
+proof-hostile:
+	$(BIN)/python -m tests.hostile 2>/dev/null | tail -n 4
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest tests/scenarios/test_real_cluster.py -k "restarts or stands or last" | tail -n 1
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or compose" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 2 --damage | tail -n 1
 proof-exactly-once:
 	$(BIN)/python -m tests.exactly_once --records 6000 --kills 3 --seed 4 | tail -n 1
+proof-exactly-once-cluster: $(VENV)/zookeeper.stamp
+	$(BIN)/python -m tests.exactly_once --brokers 3 --records 4000 --kills 2 --seed 4 | tail -n 1
 proof-partition:
 	PYKBROKER_WALKS=5000 $(BIN)/python -m pytest tests/cluster/test_partition_properties.py -k random -q | tail -n 1
 proof-history:
@@ -79,7 +89,7 @@ proof-fuzz-codec:
 proof-storms:
 	$(BIN)/python -m tests.storms --gusts 3
 
-docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md
+docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md, docs/cli.md
 	$(BIN)/python -m docs.generate $(ARGS)
 
 # A ZooKeeper for the tests of clusters, where this may install one; they are skipped with the reason elsewhere.

@@ -1,6 +1,7 @@
 """`python -m docs.generate`: writes the pages that are made from declarations, or says which of them are stale.
 
-apis.md comes from the messages and the table of handlers, states.md from the tables of transitions.
+apis.md comes from the messages and the table of handlers, states.md from the tables of transitions, cli.md from the
+commands' parsers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from docs import command_line
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster import in_flight, partition, share_partition
 from pykbroker.controller import states
@@ -161,7 +163,7 @@ MACHINES = (
 
 def pages() -> dict[str, str]:
     """Each page by its name."""
-    return {"apis.md": apis_page(), "states.md": states_page()}
+    return {"apis.md": apis_page(), "states.md": states_page(), "cli.md": command_line.page(MADE)}
 
 
 def apis_page() -> str:

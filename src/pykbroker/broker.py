@@ -15,11 +15,11 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import trio
 
-from pykbroker.apis import served
+from pykbroker.assembly import Parts
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
@@ -40,26 +40,13 @@ from pykbroker.server.controller_runtime import ControllerRuntime
 from pykbroker.server.credentials import Credentials
 from pykbroker.server.disk import Disk, ThreadedDisk
 from pykbroker.server.entity_configs import EntityConfigs
-from pykbroker.server.fetch_sessions import FetchSessions
-from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.inter_broker import connector_for
-from pykbroker.server.log_dir_events import LogDirEvents
 from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.producer_ids import ProducerIds
-from pykbroker.server.purgatory import Purgatory
-from pykbroker.server.quotas import ClientQuotas
-from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.server.services import Services
-from pykbroker.server.share_coordinator import ShareCoordinator
-from pykbroker.server.share_groups import ShareGroupService
-from pykbroker.server.share_partitions import SharePartitions
-from pykbroker.server.share_persister import SharePersister
-from pykbroker.server.telemetry import Receiver, Telemetry, receiver_for
-from pykbroker.server.transaction_coordinator import TransactionCoordinator
-from pykbroker.server.transaction_markers import TransactionMarkers
-from pykbroker.server.transaction_verifier import TransactionVerifier
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
+
+if TYPE_CHECKING:
+    from pykbroker.server.telemetry import Receiver
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +107,7 @@ class Broker:
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
-        self._telemetry = telemetry or receiver_for(self.config)
+        self._telemetry = telemetry
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
         self._disk = disk or _threads(self.config)
@@ -192,79 +179,38 @@ class Broker:
         on_ready: Callable[[Ready], None],
         task_status: trio.TaskStatus[Ready],
     ) -> None:
-        config, clock = self.config, self._clock
+        config = self.config
         self._metadata = storage.metadata
-        purgatory = Purgatory()
-        replicas = ReplicaManager(storage.logs, storage.metadata, purgatory, self._disk, clock)
+        parts = Parts(config, self._clock, self._disk, storage, self._connector, self._telemetry)
+        storage.replicas = replicas = parts.replicas
         replicas.on_storage_lost = self._storage_lost
-        log_dir_events = LogDirEvents(storage.store, config.node_id)
-        replicas.on_directory_lost = log_dir_events.directory_lost
-        storage.replicas = replicas
         storage.configs.start(replicas)
-        channels = BrokerChannels(config, storage.metadata, self._connector)
-        fetchers = replicas.fetchers = ReplicaFetchers(channels, storage.metadata, replicas, self._disk, clock)
-        groups = GroupCoordinator(
-            config=config, clock=clock, replica_manager=replicas, metadata=storage.metadata, disk=self._disk
-        )
-        producer_ids = ProducerIds(storage.store, config.node_id)
-        markers, transactions, verifier = self._transactions(storage, replicas, groups, channels, producer_ids)
-        storage.controller.on_deletion(lambda tps: groups.topics_deleted({tp.topic for tp in tps}))
-        shares, share_groups, share_partitions = self._shares(storage, replicas, purgatory, channels, groups)
-        storage.controller.on_deletion(lambda tps: shares.topics_deleted())
-        quotas = ClientQuotas(config, storage.configs.entities, clock, purgatory)
-        server.limits.ip_delay = quotas.connected
-        telemetry = None
-        if self._telemetry is not None:
-            telemetry = Telemetry(config, storage.configs.entities, clock, self._telemetry)
-        services = Services(
-            config=config,
-            clock=clock,
-            disk=self._disk,
-            purgatory=purgatory,
-            metadata=storage.metadata,
-            replica_manager=replicas,
-            controller=storage.controller,
-            configs=storage.configs,
-            quotas=quotas,
-            group_coordinator=groups,
-            share_coordinator=shares,
-            share_groups=share_groups,
-            share_partitions=share_partitions,
-            transaction_coordinator=transactions,
-            transaction_markers=markers,
-            transaction_verifier=verifier,
-            fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
-            producer_ids=producer_ids,
-            channels=channels,
-            authorizer=storage.authorizer,
-            credentials=storage.credentials,
-            telemetry=telemetry,
-        )
-        async with channels, trio.open_nursery() as jobs:
-            self._jobs = Jobs(config, storage.logs, replicas, self._disk, clock)
+        server.limits.ip_delay = parts.quotas.connected
+        async with parts.channels, trio.open_nursery() as jobs:
+            self._jobs = parts.jobs
             jobs.start_soon(self._jobs.run)
             async with trio.open_nursery() as coordinators:
-                await coordinators.start(storage.credentials.run)
-                if storage.authorizer is not None:
-                    await coordinators.start(storage.authorizer.run)
-                await coordinators.start(groups.run)
-                await coordinators.start(shares.run)
-                await coordinators.start(share_groups.run)
-                await coordinators.start(share_partitions.run)
-                await coordinators.start(fetchers.run)
-                coordinators.start_soon(log_dir_events.run)
-                await coordinators.start(transactions.run)
-                await coordinators.start(storage.controller.run)
+                for run in (
+                    storage.credentials.run,
+                    *([storage.authorizer.run] if storage.authorizer is not None else []),
+                    parts.groups.run,
+                    parts.shares.run,
+                    parts.share_groups.run,
+                    parts.share_partitions.run,
+                    parts.fetchers.run,
+                    parts.transactions.run,
+                    storage.controller.run,
+                ):
+                    await coordinators.start(run)
+                coordinators.start_soon(parts.log_dir_events.run)
                 coordinators.start_soon(storage.configs.run)
                 async with trio.open_nursery() as connections:
                     await connections.start(
                         server.serve,
-                        Dispatcher(
-                            services, served(clustered=storage.metadata.clustered, telemetry=telemetry is not None)
-                        ),
+                        Dispatcher(parts.services, parts.served),
                         storage.security,
                     )
-                    await _join(storage.controller, replicas, _image(config, server.ports()), channels)
+                    await _join(storage.controller, replicas, _image(config, server.ports()), parts.channels)
                     ready = Ready(
                         _reachable(config),
                         server.port,
@@ -277,78 +223,11 @@ class Broker:
                     await self._stop.wait()
                     await storage.controller.leave()
                     self._jobs.stop()
-                    purgatory.close()
-                    groups.close()
-                    shares.close()
-                    transactions.close()
+                    parts.close()
                     await server.drain(DRAIN_SECONDS)
                     connections.cancel_scope.cancel()
                 coordinators.cancel_scope.cancel()
             jobs.cancel_scope.cancel()
-
-    def _shares(
-        self,
-        storage: _Storage,
-        replicas: ReplicaManager,
-        purgatory: Purgatory,
-        channels: BrokerChannels,
-        groups: GroupCoordinator,
-    ) -> tuple[ShareCoordinator, ShareGroupService, SharePartitions]:
-        """The share groups' states, the groups, and the share-partitions over the partitions led here."""
-        coordinator = ShareCoordinator(
-            config=self.config,
-            clock=self._clock,
-            replica_manager=replicas,
-            metadata=storage.metadata,
-            disk=self._disk,
-        )
-        persister = SharePersister(coordinator, storage.controller, storage.metadata, channels)
-        partitions = SharePartitions(
-            persister=persister,
-            metadata=storage.metadata,
-            replica_manager=replicas,
-            purgatory=purgatory,
-            disk=self._disk,
-            clock=self._clock,
-        )
-        share_groups = ShareGroupService(groups, persister, storage.metadata, replicas, channels)
-        return coordinator, share_groups, partitions
-
-    def _transactions(
-        self,
-        storage: _Storage,
-        replicas: ReplicaManager,
-        groups: GroupCoordinator,
-        channels: BrokerChannels,
-        producer_ids: ProducerIds,
-    ) -> tuple[TransactionMarkers, TransactionCoordinator, TransactionVerifier]:
-        config, clock, metadata = self.config, self._clock, storage.metadata
-        markers = TransactionMarkers(
-            config=config,
-            clock=clock,
-            replica_manager=replicas,
-            groups=groups,
-            metadata=metadata,
-            channels=channels,
-        )
-        transactions = TransactionCoordinator(
-            config=config,
-            clock=clock,
-            replica_manager=replicas,
-            metadata=metadata,
-            disk=self._disk,
-            producer_ids=producer_ids,
-            markers=markers,
-        )
-        verifier = TransactionVerifier(
-            config=config,
-            clock=clock,
-            replica_manager=replicas,
-            metadata=metadata,
-            transactions=transactions,
-            channels=channels,
-        )
-        return markers, transactions, verifier
 
 
 async def _join(

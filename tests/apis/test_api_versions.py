@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import struct
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 
-from pykbroker.apis import served
+from pykbroker import apis
+from pykbroker.apis import FAMILIES, served
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.metadata import MetadataRequest
+from pykbroker.server.request import Handler
 
 SERVED = served(clustered=False)
 
@@ -75,3 +79,14 @@ def test_what_a_client_may_call_itself(wire: Any, version: int, name: str) -> No
 
 def test_it_is_not_required_first(wire: Any) -> None:
     assert wire.request(MetadataRequest(topics=[]), 9).brokers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_told_of_a_family_is_what_its_handlers_say(family: str) -> None:
+    handlers = [one for one in vars(import_module(f"pykbroker.apis.{family}")).values() if isinstance(one, Handler)]
+    assert {one.request.key: str(one.versions) for one in handlers} == FAMILIES[family]
+
+
+def test_every_family_is_in_the_table() -> None:
+    modules = {one.name for one in iter_modules(apis.__path__)}
+    assert modules - {"gaps"} == set(FAMILIES)

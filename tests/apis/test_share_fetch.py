@@ -13,6 +13,7 @@ import pytest
 from pykbroker.cluster.image import uuid_text
 from pykbroker.cluster.share_acknowledge import ACCEPT, GAP, REJECT, RELEASE, RENEW
 from pykbroker.protocol.errors import ErrorCode as E
+from pykbroker.protocol.messages.alter_client_quotas import AlterClientQuotasRequest
 from pykbroker.protocol.messages.delete_records import DeleteRecordsRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
@@ -401,3 +402,23 @@ def test_a_killed_broker_goes_on_where_it_was(tmp_path: Path, wire_to: Any) -> N
         member = Member(wire_to(broker), "g", "m2")
         # What was released counts on; of what was held nothing is stored.
         assert member.get(topic, max_wait_ms=LONG) == [(4, 4, 1), (5, 6, 2), (7, 9, 1)]
+
+
+def test_fetched_bytes_count_against_the_client_s_quota(kafka_broker: KafkaBroker, wire_to: Any) -> None:
+    wire = wire_to(kafka_broker)
+    topic, member = wire.topic(), Member(wire, "g")
+    member.begin(topic)
+    entry = AlterClientQuotasRequest.Entry
+    limit = entry(
+        entity=[entry.Entity(entity_type="client-id", entity_name=None)],
+        ops=[entry.Op(key="consumer_byte_rate", value=1000)],
+    )
+    assert wire.request(AlterClientQuotasRequest(entries=[limit]), 1).entries[0].error_code == E.NONE
+    for _ in range(3):
+        wire.produce(topic, build_batch([(b"k", b"v" * 6000)], timestamp=int(time.time() * 1000)))
+    # Bytes of ten windows of a second are the most that one answer holds.
+    asked = member.asked(topic)
+    answers = [member.fetch(asked, max_wait_ms=LONG), member.fetch(max_wait_ms=LONG)]
+    assert [acquired(answer) for answer in answers] == [[(0, 0, 1)], [(1, 1, 1)]]
+    assert answers[0].throttle_time_ms == 0
+    assert 0 < answers[1].throttle_time_ms < 4000, "records are sent, and the next request waits"

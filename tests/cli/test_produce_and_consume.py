@@ -65,6 +65,15 @@ def test_bytes_come_out_as_they_went_in(codec: str, pykbroker: Command, topic: s
     assert pykbroker("consume", topic + ".copy", "--json").out.replace(".copy", "") == copied
 
 
+def test_a_line_that_is_none(pykbroker: Command, topic: str) -> None:
+    words = ("produce", topic, "--key-separator", ":")
+    ran = pykbroker(*words, stdin=b"a:1\nb\nc:3\n")
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "line 2: no ':' after a key; the lines before it were sent (see pykbroker produce --help)" in ran.err
+    assert pykbroker("consume", topic).lines == ["1"]
+    assert "line 1: no ':' after a key (see" in pykbroker(*words, stdin=b"b\n").err
+
+
 def test_numbers(pykbroker: Command, topic: str) -> None:
     pykbroker("produce", topic, "--value-format", "long", "--key-format", "integer", "--key", "-5", stdin=b"1\n-2\n")
     printed = pykbroker("consume", topic, "--print", "key,value", "--value-format", "long", "--key-format", "hex")

@@ -100,7 +100,7 @@ def test_a_bad_option_is_one_line_and_status_2(words: list[str], capsys: pytest.
         main(words)
     assert caught.value.code == 2
     err = capsys.readouterr().err
-    assert err.startswith("pykbroker: ")
+    assert err.startswith("pykbroker start: ")
     assert err.count("\n") == 1
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,24 @@ import install
 
 SOURCES = Path(__file__).parents[2] / "src"
 SECONDS_TO_START = 20
-HASTE = (
-    "--override",
-    "group.consumer.min.heartbeat.interval.ms=300",
-    "--override",
-    "group.consumer.heartbeat.interval.ms=300",
+HASTE = tuple(
+    word
+    for config in (
+        "group.consumer.min.heartbeat.interval.ms=300",
+        "group.consumer.heartbeat.interval.ms=300",
+        "group.share.min.heartbeat.interval.ms=300",
+        "group.share.heartbeat.interval.ms=300",
+        "group.share.min.record.lock.duration.ms=1000",
+    )
+    for word in ("--override", config)
 )
-"""Members of consumer groups heartbeat as often as the broker tells them: Kafka's 5 s would be most of a run."""
+"""Members of newer groups heartbeat as often as the broker tells them: Kafka's 5 s would be most of a run. Locks of
+share groups last 15 s at least otherwise.
+"""
 SECONDS_PER_CLIENT = 150
+CLIENTS_AT_ONCE = 5
+"""Each is a program with half a dozen behaviours under way: more would be a test of the machine."""
+SECONDS_UNTIL_A_TURN = 1200
 
 
 class ClientRun:
@@ -76,6 +87,9 @@ class ClientRun:
                 return self._answers[behaviour]
         return {"behaviour": behaviour, "error": f"{self._client}'s program said nothing of it\n{self._log[-3000:]}"}
 
+    def wait(self) -> None:
+        self._process.wait()
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -92,16 +106,17 @@ def unique_prefix(client: str) -> str:
 
 
 class Runs:
-    """The runs of all chosen clients, started side by side when the first answer is asked for."""
+    """The runs of all chosen clients, some side by side, begun when the first answer is asked for."""
 
     def __init__(self, bootstrap: str, cells: Sequence[tuple[str, str]]) -> None:
         self.missing: dict[str, str] = {}
         self._bootstrap = bootstrap
         self._cells = cells
-        self._runs: dict[str, ClientRun] = {}
+        self._runs: dict[str, Future[ClientRun]] = {}
+        self._turns = ThreadPoolExecutor(CLIENTS_AT_ONCE)
 
     def start(self) -> None:
-        """Install what isn't there, then start each client's program."""
+        """Install what isn't there, then start the clients' programs as their turns come."""
         behaviours: dict[str, list[str]] = {}
         for client, behaviour in self._cells:
             behaviours.setdefault(client, []).append(behaviour)
@@ -112,17 +127,32 @@ class Runs:
                 self.missing[client] = str(reason)
         for client, names in behaviours.items():
             if client not in self.missing:
-                self._runs[client] = ClientRun(client, self._bootstrap, names)
+                self._runs[client] = Future()
+                self._turns.submit(self._run, client, names)
+
+    def _run(self, client: str, behaviours: Sequence[str]) -> None:
+        started = self._runs[client]
+        if not started.set_running_or_notify_cancel():
+            return
+        try:
+            run = ClientRun(client, self._bootstrap, behaviours)
+        except OSError as error:
+            started.set_exception(error)
+        else:
+            started.set_result(run)
+            run.wait()
 
     def answer(self, client: str, behaviour: str) -> dict[str, Any]:
-        return self._runs[client].answer(behaviour)
+        return self._runs[client].result(SECONDS_UNTIL_A_TURN).answer(behaviour)
 
     def versions(self) -> Mapping[str, str]:
-        return {client: run.version for client, run in self._runs.items()}
+        return {client: started.result(SECONDS_UNTIL_A_TURN).version for client, started in self._runs.items()}
 
     def stop(self) -> None:
-        for run in self._runs.values():
-            run.stop()
+        for started in self._runs.values():
+            if not started.cancel():
+                started.result(SECONDS_UNTIL_A_TURN).stop()
+        self._turns.shutdown()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ CLIENTS = {
     "sarama": "sarama",
     "kafka_go": "kafka-go",
     "kafkajs": "KafkaJS",
+    "rdkafka": "rdkafka",
 }
 
 QUICK = frozenset(("kafka_python_3", "kafka_python_2", "confluent_kafka", "aiokafka", "kcat"))
@@ -157,6 +158,54 @@ TABLE: Mapping[str, Behaviour] = {
     "consumer_protocol_migration": Behaviour(
         "Newer consumer protocol: online migration", {"shared": [0, 1], "after_close": [0, 1]}
     ),
+    "share_accepts_implicitly": Behaviour(
+        "Share groups (KIP-932): accept implicitly", {"values": numbers(0, 10), "again": []}
+    ),
+    "share_answers": Behaviour(
+        "Share groups: accept, release, reject",
+        {
+            "first": [[offset, 1] for offset in range(6)],
+            "second": [[2, 2], [3, 2]],
+            "third": [[2, 3], [3, 3]],
+            "left": [],
+        },
+    ),
+    "share_renews": Behaviour("Share groups: renew a lock", {"held": [[0, 1]], "other": [], "left": []}),
+    "share_lock_is_over": Behaviour(
+        "Share groups: a lock is over, and another gets the record",
+        {"held": [[0, 1], [1, 1]], "handed_on": [[0, 2], [1, 2]], "left": []},
+    ),
+    "share_one_partition": Behaviour(
+        "Share groups: two share one partition", {"each": [3, 3], "all": [[offset, 1] for offset in range(6)]}
+    ),
+    "share_takes_over_from_killed": Behaviour(
+        "Share groups: one is killed, and another gets its records", {"handed_on": [[0, 2]], "left": []}
+    ),
+    "share_delivers_so_often": Behaviour(
+        "Share groups: a record is delivered so often",
+        {"seen": [[0, 1], [0, 2], [0, 3], [1, 1], [1, 2], [1, 3]], "left": []},
+    ),
+    "share_begins_at_latest": Behaviour(
+        "Share groups: a new group starts at the latest offset", {"before": [], "after": [[3, 1]]}
+    ),
+    "share_admin": Behaviour(
+        "Share groups: list, describe, offsets, delete",
+        {
+            "listed": True,
+            "described": {"state": "Stable", "members": [[0]]},
+            "in_use": ["NON_EMPTY_GROUP", "NON_EMPTY_GROUP", "NON_EMPTY_GROUP"],
+            "empty": {"state": "Empty", "members": []},
+            "offsets": {"0": [2, 3]},
+            "altered": ["NONE", {"0": [4, 1]}],
+            "from_there": [[4, 1]],
+            "offsets_deleted": ["NONE", {}],
+            "deleted": ["NONE", "GROUP_ID_NOT_FOUND", False],
+        },
+    ),
+    "streams_word_count": Behaviour("Kafka Streams: word count, exactly once", {"totals_right": True, "wrong": {}}),
+    "streams_word_count_killed": Behaviour(
+        "Kafka Streams: word count, exactly once, killed and started again", {"totals_right": True, "wrong": {}}
+    ),
     "admin_create_topics": Behaviour(
         "Admin: create topics",
         {
@@ -247,6 +296,8 @@ NEWER_PROTOCOL = (
     "consumer_protocol_migration",
 )
 
+SHARING = tuple(behaviour for behaviour in TABLE if behaviour.startswith("share_"))
+
 # What a client's own interface doesn't offer: no cell in the matrix.
 UNSUPPORTED: Mapping[tuple[str, str], str] = {
     **{
@@ -255,19 +306,30 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
             "kafka_python_2": "came with 3.0",
             "kcat": KCAT_HAS_NO,
             "kafka_go": "has no transactions",
-            "franz_go": "has other calls for them, which its bridge doesn't know",
-            "sarama": "has other calls for them, which its bridge doesn't know",
-            "kafkajs": "has other calls for them, which its bridge doesn't know",
         }.items()
         for behaviour in TRANSACTIONAL
     },
-    **{(client, "admin_alter_configs"): "has the call, its bridge here doesn't" for client in CLIENTS.keys() - QUICK},
     **{
-        (client, behaviour): "has it, but its bridge doesn't ask for it" if client == "java_4" else "doesn't speak it"
+        (client, behaviour): "doesn't speak it"
         for client in CLIENTS
-        if client != "confluent_kafka"
+        if client not in ("confluent_kafka", "rdkafka", "java_4", "java_3_9")
         for behaviour in NEWER_PROTOCOL
     },
+    ("java_3_9", "consumer_protocol_pattern"): "came with 4.0",
+    **{
+        (client, behaviour): "is of Java, since 3.0 in this form"
+        for client in CLIENTS
+        if client not in ("java_4", "java_3_9")
+        for behaviour in ("streams_word_count", "streams_word_count_killed")
+    },
+    **{
+        (client, behaviour): "has no share consumer"
+        for client in CLIENTS
+        if client not in ("confluent_kafka", "java_4")
+        for behaviour in SHARING
+    },
+    ("confluent_kafka", "share_renews"): "renews nothing yet",
+    ("confluent_kafka", "share_admin"): "its admin client knows of no share groups",
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",
@@ -276,6 +338,7 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     ("confluent_kafka", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("aiokafka", "cooperative_rebalance"): "has eager assignors only",
     ("aiokafka", "admin_delete_groups"): "its admin client has no such call",
+    ("rdkafka", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("kcat", "consume_unknown_topic"): "its group consumer doesn't look again",
     ("kcat", "consumer_creates_topic"): "librdkafka's subscribe() doesn't ask for it",
     ("sarama", "partition_by_key"): "hashes keys in its own way",
@@ -360,6 +423,7 @@ UNTOLD: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("franz_go", "log_append_time"): ("reported",),
     ("sarama", "log_append_time"): ("type", "reported"),
     ("sarama", "admin_describe_cluster"): ("has_cluster_id",),
+    ("rdkafka", "admin_describe_cluster"): ("controller_is_a_broker",),
     ("kafkajs", "log_append_time"): ("type",),
     ("kafkajs", "partition_by_key"): ("as_reported",),
 }

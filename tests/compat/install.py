@@ -24,9 +24,11 @@ REQUIREMENTS = {
 }
 JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0": "1.0.2"}
 """Versions of Apache Kafka's own client, from Maven."""
+STREAMS = ("java_4", "java_3_9")
+"""Those that Kafka Streams comes with: exactly_once_v2 is of 3.0."""
 GO = {"franz_go": "franz", "sarama": "sarama", "kafka_go": "segmentio"}
 """Go clients, and their bridges' folders in clients/go: go.mod names the versions."""
-CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs"]
+CLIENTS = [*REQUIREMENTS, "kcat", *JAVA, *GO, "kafkajs", "rdkafka"]
 SOURCES = Path(__file__).parent / "clients"
 MINUTES_TO_INSTALL = 10
 
@@ -37,7 +39,10 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 <dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId>
 <version>2.17.2</version></dependency>
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies></project>
+{more}</dependencies></project>
+"""
+_STREAMS = """<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-streams</artifactId>
+<version>{version}</version></dependency>
 """
 
 
@@ -66,6 +71,8 @@ def install(client: str) -> None:
         install_go(client)
     elif client == "kafkajs":
         install_kafkajs()
+    elif client == "rdkafka":
+        install_rust()
     else:
         install_python(client)
 
@@ -113,8 +120,13 @@ def install_java(client: str) -> None:
         java / "Bridge.java",
         java / "Transactional.java",
         (java / "before_2_0" if version < "2" else java) / "Groups.java",
+        *([java / "Sharing.java"] if version > "4" else ()),
     ]
-    wanted = "\n".join([version, *(source.read_text() for source in sources)])
+    more = ""
+    if client in STREAMS:
+        sources.append(SOURCES / "kafka_streams" / "WordCount.java")
+        more = _STREAMS.format(version=version)
+    wanted = "\n".join([version, more, *(source.read_text() for source in sources)])
     marker = target / "installed.txt"
     if marker.exists() and marker.read_text() == wanted:
         return
@@ -124,7 +136,7 @@ def install_java(client: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     pom = target / "pom.xml"
-    pom.write_text(_POM.format(version=version))
+    pom.write_text(_POM.format(version=version, more=more))
     checked("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}")
     checked("javac", "-nowarn", "-cp", f"{target}/*", "-d", str(target), *map(str, sources))
     marker.write_text(wanted)
@@ -153,6 +165,14 @@ def install_kafkajs() -> None:
     except InstallError:
         marker.unlink()
         raise
+
+
+def install_rust() -> None:
+    """Cargo knows what is built already; Cargo.lock names the versions."""
+    if shutil.which("cargo") is None:
+        raise InstallError("there is no cargo")
+    manifest, target = SOURCES / "rdkafka" / "Cargo.toml", folder("rdkafka") / "target"
+    checked("cargo", "build", "--quiet", "--locked", "--manifest-path", str(manifest), "--target-dir", str(target))
 
 
 def checked(*command: str) -> None:

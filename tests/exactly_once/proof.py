@@ -17,10 +17,10 @@ from typing import Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from tests.exactly_once.servers import OneBroker, Servers, ThreeBrokers
 from tests.exactly_once.worker import CLIENTS, GROUP, INPUT, OUTPUT, transformed
 
 from pykbroker.storage.verify import verify_directories
-from pykbroker.testing.process import BrokerProcess
 
 PARTITIONS = 3
 PATIENCE_S = 120
@@ -78,8 +78,9 @@ class Workers:
 class Proof:
     """One run in a data directory of its own."""
 
-    def __init__(self, folder: str | Path, *, records: int, kills: int, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, *, records: int, kills: int, seed: int = 0, brokers: int = 1) -> None:
         self._folder = Path(folder)
+        self._brokers = brokers
         self._records = records
         self._kills = kills
         self._random = random.Random(seed)
@@ -89,37 +90,43 @@ class Proof:
     def run(self) -> str:
         """Runs, checks, and says what was seen. Raises AssertionError."""
         started = time.monotonic()
-        broker = self._start()
+        servers = self._start()
         try:
-            self._fill(broker.bootstrap_servers)
-            with Workers(broker.bootstrap_servers, self._random) as workers:
-                watcher = self._watcher(broker.bootstrap_servers)
+            self._fill(servers)
+            with Workers(servers.bootstrap_servers, self._random) as workers:
+                watcher = self._watcher(servers.bootstrap_servers)
                 for number in range(self._kills):
                     self._watch(watcher, workers, self._records * (number + 1) // (self._kills + 1))
-                    broker.kill()
+                    servers.kill()
                     if self._random.random() < 0.7:
                         workers.kill_one()
-                    broker = self._start(broker.port)
+                    servers.revive()
                     if self._random.random() < 0.7:
                         workers.kill_one()
                 self._watch(watcher, workers, self._records)
-            self._check(watcher, broker.bootstrap_servers)
+            self._check(watcher, servers.bootstrap_servers)
         finally:
-            broker.stop()
-        wrong = [str(finding) for finding in verify_directories([str(self._folder)]) if not finding.mends]
-        assert not wrong, "\n".join(wrong)
+            servers.stop()
+        for directory in servers.directories:
+            wrong = [str(finding) for finding in verify_directories([directory]) if not finding.mends]
+            assert not wrong, "\n".join(wrong)
+        killed = "the broker was" if self._brokers == 1 else f"of {self._brokers} brokers one was"
         return (
-            f"{self._records} records moved exactly once through {PARTITIONS} partitions: the broker was killed "
+            f"{self._records} records moved exactly once through {PARTITIONS} partitions: {killed} killed "
             f"{self._kills} times, clients {workers.killed} times, {workers.gave_up} gave up and began again; "
             f"{time.monotonic() - started:.0f} s"
         )
 
-    def _start(self, port: int = 0) -> BrokerProcess:
-        return BrokerProcess(data_dir=self._folder, port=port, config=CONFIG, stderr=subprocess.DEVNULL).start()
+    def _start(self) -> Servers:
+        if self._brokers == 1:
+            return OneBroker(self._folder, CONFIG)
+        return ThreeBrokers(self._folder, CONFIG, self._random)
 
-    def _fill(self, bootstrap: str) -> None:
+    def _fill(self, servers: Servers) -> None:
+        bootstrap = servers.bootstrap_servers
         admin = AdminClient({"bootstrap.servers": bootstrap})
-        for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in (INPUT, OUTPUT)]).values():
+        topics = [NewTopic(name, PARTITIONS, servers.replication_factor) for name in (INPUT, OUTPUT)]
+        for made in admin.create_topics(topics).values():
             made.result(30)
         producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
         for number in range(self._records):

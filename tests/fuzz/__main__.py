@@ -1,23 +1,51 @@
-"""Random and mutated frames against a running broker: `python -m tests.fuzz --frames 10000`."""
+"""Random and mutated frames against running brokers, from strangers and from users that have proved themselves:
+`python -m tests.fuzz --frames 10000`, or `--seconds 60` for as many as go."""
 
 import argparse
+import math
+import os
 import sys
+from pathlib import Path
 
-from tests.fuzz.frames import fuzz
+from tests.fuzz.frames import fuzz, login_frames
 
 from pykbroker.testing.process import BrokerProcess
+
+USER, PASSWORD = "alice", "alice-secret"
+ROOM = 256
+"""MB that a broker may take more than before: what users may make, as topics and groups, is part of it."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__)
-    parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--frames", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with BrokerProcess() as broker:
-        ended, answered = fuzz(broker.host, broker.port, options.frames, options.seed)
-        status = broker.stop()
-    print(f"{options.frames} frames: {ended} connections ended, {answered} answers, exit status {status}")
-    return status
+    frames = options.frames or (10_000 if options.seconds == math.inf else sys.maxsize)
+    login = login_frames(USER, PASSWORD)
+    ways = {"open listener": (b"", False), "SASL, strangers": (login, False), "SASL, users": (login, True)}
+    failed = 0
+    for way, (proof, known) in ways.items():
+        broker = BrokerProcess().start(["--user", f"{USER}:{PASSWORD}"] if proof else [])
+        try:
+            before = resident_mb(broker.pid)
+            share, seconds = max(1, frames // len(ways)), options.seconds / len(ways)
+            done = fuzz(broker.host, broker.port, share, options.seed, login=proof, known=known, seconds=seconds)
+            grown = resident_mb(broker.pid) - before
+        finally:
+            status = broker.stop()
+        failed |= status | (grown > ROOM)
+        print(
+            f"{way}: {done.sent} frames, {done.ended} connections, {done.answered} answers, {grown:+.0f} MB, "
+            f"a bystander's p99 {done.p99_ms:.1f} ms, exit status {status}"
+        )
+    return failed
+
+
+def resident_mb(pid: int) -> float:
+    """A process's resident memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
+from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
 from pykbroker.protocol.connection import encode_request
 from pykbroker.protocol.errors import MalformedMessage
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
+from pykbroker.protocol.messages.sasl_authenticate import SaslAuthenticateRequest
+from pykbroker.protocol.messages.sasl_handshake import SaslHandshakeRequest
 from pykbroker.protocol.records.batch import build_batch
-from pykbroker.testing.client import WireClient
+from pykbroker.testing.client import WireClient, as_bytes
 
-BYSTANDER_EVERY = 100
+SENDERS = 8
+BYSTANDER_EVERY = 0.01
+"""Seconds between its requests."""
 PATIENCE = 0.5
 """Seconds that an answer may take before the next victim's turn."""
 BATCH = 3
 """At the most so many frames on one connection: what comes after the first bad one isn't read."""
 
 
-def fuzz(host: str, port: int, frames: int, seed: int) -> tuple[int, int]:
-    """Sends `frames` bad frames over many connections; how many connections ended, how many answers came.
+class Outcome(NamedTuple):
+    """What came of it: `p99_ms` is the bystander's, in milliseconds."""
 
-    Raises AssertionError or ConnectionError where the bystander's connection is disturbed.
+    sent: int
+    ended: int
+    answered: int
+    p99_ms: float
+
+
+def fuzz(
+    host: str, port: int, frames: int, seed: int, *, login: bytes = b"", seconds: float = math.inf, known: bool = False
+) -> Outcome:
+    """Sends bad frames over many connections, a few at a time: `frames` of them, or as many as go in `seconds`.
+
+    `login` (frames) proves a user to the broker, and does so for the bystander; and for the senders where they are
+    `known`. Raises AssertionError or ConnectionError where the bystander's connection is disturbed.
     """
-    choice = random.Random(seed)
-    samples = _samples()
-    ended = answered = 0
-    with WireClient(host, port, client_id="bystander") as bystander:
-        sent = 0
-        while sent < frames:
-            count = min(choice.randint(1, BATCH), frames - sent)
-            with closing(socket.create_connection((host, port), PATIENCE)) as victim:
-                answered += _send(victim, [_frame(choice, samples) for _ in range(count)])
-            ended += 1
-            sent += count
-            if ended % BYSTANDER_EVERY == 0:
-                assert bystander.request(MetadataRequest(topics=[]), 12).brokers
+    samples, deadline = _samples(), time.monotonic() + seconds
+    took = []
+    with WireClient(host, port, client_id="bystander") as bystander, ThreadPoolExecutor(SENDERS) as pool:
+        bystander.socket.sendall(login)
+        for _ in range(_count(login)):
+            bystander.receive_frame()
+
+        def send(number: int) -> tuple[int, int, int]:
+            choice, sent, ended, answered = random.Random(seed * SENDERS + number), 0, 0, 0
+            share = frames // SENDERS + (number < frames % SENDERS)
+            while sent < share and time.monotonic() < deadline:
+                count = min(choice.randint(1, BATCH), share - sent)
+                with closing(socket.create_connection((host, port), PATIENCE)) as victim:
+                    bad = [_frame(choice, samples) for _ in range(count)]
+                    answered += _send(victim, [login if known else b"", *bad])
+                ended, sent = ended + 1, sent + count
+            return sent, ended, answered
+
+        senders = [pool.submit(send, number) for number in range(SENDERS)]
+        while not took or not all(sender.done() for sender in senders):
+            began = time.monotonic()
+            assert bystander.request(MetadataRequest(topics=[]), 12).brokers
+            took.append(time.monotonic() - began)
+            wait(senders, BYSTANDER_EVERY, return_when=FIRST_EXCEPTION)
         assert bystander.request(ApiVersionsRequest(), 0).error_code == 0
-    return ended, answered
+        sent, ended, answered = (sum(counts) for counts in zip(*(one.result() for one in senders), strict=True))
+    return Outcome(sent, ended, answered, sorted(took)[len(took) * 99 // 100] * 1000)
+
+
+def login_frames(user: str, password: str) -> bytes:
+    """SASL's PLAIN as two frames, to be sent at once."""
+    token = f"\0{user}\0{password}".encode()
+    messages = ((SaslHandshakeRequest(mechanism="PLAIN"), 1), (SaslAuthenticateRequest(auth_bytes=token), 1))
+    return b"".join(as_bytes(piece) for one, version in messages for piece in encode_request(one, version, 1, "fuzz"))
 
 
 def _send(victim: socket.socket, frames: list[bytes]) -> int:
@@ -56,7 +95,7 @@ def _send(victim: socket.socket, frames: list[bytes]) -> int:
     return _count(answers)
 
 
-def _count(answers: bytearray) -> int:
+def _count(answers: bytes | bytearray) -> int:
     count = position = 0
     while position + 4 <= len(answers):
         position += 4 + int.from_bytes(answers[position : position + 4], "big")

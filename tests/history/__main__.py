@@ -1,7 +1,8 @@
 """Clients write down what they were told while brokers, ZooKeeper and links fail: `… -m tests.history --minutes 30`.
 
 Afterwards no acknowledged record is lost, none is there twice, every producer's order is kept in each partition, the
-replicas are the same to the byte, what was read is what is stored, and no committed offset went back.
+replicas are the same to the byte, what was read is what is stored, and neither a committed offset nor a partition's end
+went back.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from tests.history.check import check
-from tests.history.clients import Committer, History, Reader, Worker, Writer
+from tests.history.clients import Committer, History, Reader, Watcher, Worker, Writer
 from tests.history.faults import BROKERS, TOPIC, FaultyCluster
 from tests.scenarios.real_cluster import eventually
 
@@ -58,8 +59,8 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     try:
         make_topic(cluster)
         servers = cluster.bootstrap_servers
-        writers: list[Worker] = [Writer(number, history, servers, rate) for number in range(WRITERS)]
-        readers: list[Worker] = [Reader(history, servers), Committer(history, servers)]
+        writers: list[Worker] = [Writer(number, history, servers, rate, folder) for number in range(WRITERS)]
+        readers: list[Worker] = [Reader(history, servers), Watcher(history, servers), Committer(history, servers)]
         for worker in writers + readers:
             worker.start()
         bag: list[Fault] = []
@@ -91,7 +92,8 @@ def run(history: History, folder: Path, seconds: float, random: Random, rate: fl
     check(history, folder)
     return (
         f"{count} faults, {len(history.acknowledged)} records acknowledged, {history.failed} of unknown outcome, "
-        f"{len(history.read)} read"
+        f"{len(history.read)} read, {history.ends} ends, "
+        f"{history.again} sent twice by librdkafka under a new epoch of its own"
     )
 
 

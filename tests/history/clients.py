@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from tests.history.faults import TOPIC
 
 PARTITIONS = 4
+REFUSALS = ("encountered error", "ERRSEQ", "ERRPID", "UNKPID", "DRAIN", "NEWPID", "GETPID", "IDEMPSTATE", "RESETSEQ")
+"""What of librdkafka's debug log is worth keeping."""
 
 
 class History:
@@ -24,6 +28,10 @@ class History:
         self.committed: dict[int, int] = {}
         self.failed = 0
         """Records of which the producer doesn't know what became of them."""
+        self.ends = 0
+        """How often a partition's end was asked for and answered."""
+        self.again = 0
+        """Records that librdkafka itself has sent twice, under two epochs: see `check.given_up`."""
         self.wrong: list[str] = []
 
     def blame(self, what: str) -> None:
@@ -57,12 +65,16 @@ class Worker(threading.Thread):
 
 
 class Writer(Worker):
-    """An idempotent producer with acks=all: `number:sequence`, in turn to every partition."""
+    """An idempotent producer with acks=all: `number:sequence`, in turn to every partition.
 
-    def __init__(self, number: int, history: History, bootstrap_servers: str, rate: float) -> None:
+    Every second one has a single request under way, so that nothing can be out of sequence.
+    """
+
+    def __init__(self, number: int, history: History, bootstrap_servers: str, rate: float, folder: Path) -> None:
         super().__init__(history, bootstrap_servers)
         self.number = number
         self._pause = 1 / rate
+        self._log = folder / f"writer-{number}.log"
 
     def work(self) -> None:
         producer = Producer(
@@ -71,9 +83,13 @@ class Writer(Worker):
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 2,
+                "max.in.flight": 1 if self.number % 2 else 5,
                 "message.timeout.ms": 180_000,
                 "request.timeout.ms": 5_000,
-            }
+                "debug": "eos,msg",
+                "log_level": 7,
+            },
+            logger=refusals(self._log),
         )
         sequence = 0
         while not self.stopping.is_set():
@@ -93,6 +109,16 @@ class Writer(Worker):
         else:
             with self.history.lock:
                 self.history.failed += 1
+
+
+def refusals(path: Path) -> logging.Logger:
+    """A logger that keeps what librdkafka says of refused batches, and of what it does about its sequences."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.addFilter(lambda line: any(word in line.getMessage() for word in REFUSALS))
+    logger = logging.Logger(path.name, logging.DEBUG)
+    logger.addHandler(handler)
+    return logger
 
 
 class Reader(Worker):
@@ -122,6 +148,25 @@ class Reader(Worker):
                     self.history.blame(f"a reader of {partition} went from {last[partition]} back to {offset}")
                 last[partition] = offset
                 self.history.read[partition, offset] = message.value()
+        consumer.close()
+
+
+class Watcher(Worker):
+    """Asks for every partition's end, over and over: what was committed stays so, whoever leads."""
+
+    def work(self) -> None:
+        consumer = Consumer({**self.settings, "group.id": "watcher", "enable.auto.commit": False})
+        last = dict.fromkeys(range(PARTITIONS), 0)
+        while not self.stopping.wait(0.05):
+            for partition in last:
+                try:
+                    _, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), 2, cached=False)
+                except KafkaException:
+                    continue  # Nobody leads it, or a new leader doesn't know it yet.
+                self.history.ends += 1
+                if end < last[partition]:
+                    self.history.blame(f"the end of {partition} went from {last[partition]} back to {end}")
+                last[partition] = end
         consumer.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -27,6 +28,12 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used; where its start takes long without, the machine was busy with others."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class FaultyCluster(RealCluster):
     """Brokers that reach each other through relays."""
 
@@ -35,6 +42,7 @@ class FaultyCluster(RealCluster):
         clients, internals = free_ports(3), free_ports(3)
         self.cut_links: set[frozenset[int]] = set()
         self.paused: set[int] = set()
+        self.last_start = ""
         self.relays = {
             number: Relay(number, internal, lambda source, target: frozenset((source, target)) not in self.cut_links)
             for number, internal in zip(BROKERS, internals, strict=True)
@@ -62,15 +70,16 @@ class FaultyCluster(RealCluster):
             self.start(number)
 
     def start(self, number: int) -> BrokerProcess:
-        if self.errors is None:
-            self.errors = (self.folder / "brokers.log").open("w")
-        self.brokers[number] = BrokerProcess(
-            data_dir=self.folder / f"broker-{number}",
-            port=self.ports[number],
-            config={**self.config, **self._own[number], "node.id": str(number)},
-            stderr=self.errors,
-        ).start()
-        return self.brokers[number]
+        began = time.monotonic()
+        with (self.folder / f"broker-{number}.log").open("a") as errors:
+            broker = self.brokers[number] = BrokerProcess(
+                data_dir=self.folder / f"broker-{number}",
+                port=self.ports[number],
+                config={**self.config, **self._own[number], "node.id": str(number)},
+                stderr=errors,
+            ).start()
+        self.last_start = f"its start took {time.monotonic() - began:.1f} s and {cpu_seconds(broker.pid):.1f} s of CPU"
+        return broker
 
     @property
     def bootstrap_servers(self) -> str:
@@ -104,7 +113,7 @@ class FaultyCluster(RealCluster):
         self.kill(number)
         time.sleep(random.choice((0.0, 1.0, SESSION_SECONDS + 1)))
         self.start(number)
-        return f"killed {number}"
+        return f"killed {number}, {self.last_start},"
 
     def freeze(self, random: Random) -> str:
         """SIGSTOP for longer than the session lives: it goes on as if nothing had been."""
@@ -141,7 +150,7 @@ class FaultyCluster(RealCluster):
         number = random.choice(BROKERS)
         self.stop(number)
         self.start(number)
-        return f"restarted {number}"
+        return f"restarted {number}, {self.last_start},"
 
     @property
     def faults(self) -> list[Callable[[Random], str]]:

@@ -68,13 +68,14 @@ class Behind:
         self.contexts: list[RequestContext] = []
         self.serving = trio.Event()
         self.go_on = trio.Event()
+        self.api_keys: list[ApiVersionsResponse.ApiKey] = []
 
     def handlers(self) -> dict[int, Handler]:
         @handles(ApiVersionsRequest, "0-4")
         async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> ApiVersionsResponse:
             """Answers at once."""
             self.contexts.append(context)
-            return ApiVersionsResponse()
+            return ApiVersionsResponse(api_keys=self.api_keys)
 
         @handles(HeartbeatRequest, "0-4")
         async def heartbeat(request: HeartbeatRequest, context: RequestContext) -> HeartbeatResponse | None:

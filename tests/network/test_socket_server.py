@@ -14,7 +14,7 @@ import trio.testing
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.api_keys import ApiKey
-from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
+from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.fetch import FetchRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
@@ -92,6 +92,41 @@ async def test_an_idle_connection_ends(serve: Any, mock_clock: trio.testing.Mock
         await used.ask(ApiVersionsRequest())
         serving.behind.go_on.set()
         await busy.receive(HEARTBEAT)
+
+
+async def test_who_does_not_finish_a_frame_is_cut(serve: Any, mock_clock: trio.testing.MockClock) -> None:
+    async with serve(**{"connections.max.idle.ms": 60_000}) as serving:
+        silent, half, used = [await serving.connect() for _ in range(3)]
+        await half.send_bytes(struct.pack(">i", 100) + b"half")
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            mock_clock.jump(30)
+            await used.ask(ApiVersionsRequest())
+        assert await silent.closed()
+        assert await half.closed()
+        await used.ask(ApiVersionsRequest())
+
+
+async def test_who_does_not_read_is_cut(serve: Any, mock_clock: trio.testing.MockClock) -> None:
+    async with serve(**{"connections.max.idle.ms": 60_000}) as serving:
+        serving.behind.api_keys = [ApiVersionsResponse.ApiKey()] * 20_000
+        serving.behind.go_on.set()
+        deaf, used = await serving.connect(), await serving.connect()
+
+        async def ask_for_ever() -> None:
+            while True:  # Until the buffers on the way are full, and then it waits to be cut.
+                await deaf.send(ApiVersionsRequest())
+
+        async def use() -> None:
+            while True:
+                mock_clock.jump(10)
+                await used.ask(HeartbeatRequest(group_id="g"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            with pytest.raises(trio.BrokenResourceError):
+                await ask_for_ever()
+            nursery.cancel_scope.cancel()
 
 
 async def test_idle_connections_may_stay_for_ever(serve: Any, mock_clock: trio.testing.MockClock) -> None:

@@ -11,7 +11,11 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pykbroker.coordinator.partitioning import partition_of
+from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.messages.produce import ProduceRequest
+from pykbroker.protocol.records.batch import build_batch
 from pykbroker.testing import KafkaCluster, open_kafka_cluster
+from pykbroker.testing.client import WireClient
 
 pytestmark = pytest.mark.slow
 
@@ -178,3 +182,61 @@ async def test_in_a_trio_programs_own_loop() -> None:
         assert cluster.brokers == [2]
         with pytest.raises(ValueError, match="broker 1 isn't running"):
             await cluster.kill(1)
+
+
+class Batches:
+    """An idempotent producer with several requests under way, over the wire: what it is answered, as it came."""
+
+    def __init__(self, cluster: KafkaCluster, topic: str) -> None:
+        self.cluster, self.topic = cluster, topic
+
+    def send(self, broker: int, *sequences: int, epoch: int = 0) -> list[tuple[int, int]]:
+        """Batches of one record, sent before the first is answered: error code and offset of each."""
+        host, _, port = self.cluster.address(broker).rpartition(":")
+        with WireClient(host, int(port)) as client:
+            for sequence in sequences:
+                client.send(self.request(sequence, epoch), 9)
+            answers = [client.receive(ProduceRequest.key, 9)[1] for _ in sequences]
+        found = [answer.responses[0].partition_responses[0] for answer in answers]
+        return [(one.error_code, one.base_offset) for one in found]
+
+    def request(self, sequence: int, epoch: int) -> ProduceRequest:
+        records = build_batch(
+            [(None, b"%d" % sequence)], producer_id=7, producer_epoch=epoch, base_sequence=sequence, timestamp=1
+        )
+        data = [ProduceRequest.TopicData.PartitionData(index=0, records=records)]
+        return ProduceRequest(
+            acks=-1, timeout_ms=20_000, topic_data=[ProduceRequest.TopicData(name=self.topic, partition_data=data)]
+        )
+
+    def until_led(self, not_by: int) -> int:
+        """The new leader, once it has taken over."""
+        deadline = time.monotonic() + 30
+        while (leader := self.cluster.leader(self.topic)) in (-1, not_by):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        while self.send(leader, 0, epoch=-1)[0][0] == ErrorCode.NOT_LEADER_OR_FOLLOWER:
+            time.sleep(0.02)  # The store knows it before the broker is told, who then refuses this as an older epoch.
+        return leader
+
+
+def test_a_new_leader_knows_what_a_producer_sent_to_the_one_before(cluster: KafkaCluster) -> None:
+    create(cluster, "sequences", min_insync_replicas="2")
+    batches, first = Batches(cluster, "sequences"), cluster.leader("sequences")
+    stored = [(ErrorCode.NONE, offset) for offset in range(5)]
+    assert batches.send(first, *range(5)) == stored
+    follower = next(broker for broker in (1, 2, 3) if broker != first)
+    refused = ErrorCode.NOT_LEADER_OR_FOLLOWER, -1
+    assert batches.send(follower, 5, 6) == [refused, refused]
+    cluster.kill(first)
+    second = batches.until_led(not_by=first)
+    assert batches.send(second, *range(5)) == stored
+    assert batches.send(second, 6, 7) == [(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, -1)] * 2
+    assert batches.send(second, 5, 6, 7) == [(ErrorCode.NONE, offset) for offset in (5, 6, 7)]
+    cluster.restart(first)
+    until(cluster, "sequences", {1, 2, 3})
+    cluster.kill(second)
+    third = batches.until_led(not_by=second)
+    assert batches.send(third, *range(3, 8)) == [(ErrorCode.NONE, offset) for offset in range(3, 8)]
+    assert batches.send(third, 0, epoch=1) == [(ErrorCode.NONE, 8)]  # Sent again under a new epoch it is a new record.
+    assert batches.send(third, 8) == [(ErrorCode.INVALID_PRODUCER_EPOCH, -1)]

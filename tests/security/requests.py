@@ -10,7 +10,7 @@ from pykbroker.protocol.fields import Array, Nested, String, Uuid
 from pykbroker.protocol.messages import message_classes
 
 NAME = "hidden"
-TOPIC_ID = UUID(int=7)
+TOPIC_ID = UUID("6f6e6520-746f-7069-6320-6f6620736f6d")
 
 
 def sample(key: int, version: int, *, by_id: bool = False) -> Any:

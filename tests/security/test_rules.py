@@ -7,47 +7,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.security.refusals import EVERYBODY, FILTERED, IDS_SINCE, IN_HANDLER, SILENT, K, expected
 from tests.security.requests import NAME, TOPIC_ID, codes, sample
 
 from pykbroker.apis import HANDLERS
 from pykbroker.protocol.api_keys import ApiKey
-from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.message import Message
 from pykbroker.protocol.messages import message_classes
 from pykbroker.security.acl import Operation, ResourceType
 from pykbroker.security.rules import RULES
-
-K = ApiKey
-TOPIC = ErrorCode.TOPIC_AUTHORIZATION_FAILED
-GROUP = ErrorCode.GROUP_AUTHORIZATION_FAILED
-CLUSTER = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
-TXN = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-
-EVERYBODY = {
-    *(K.API_VERSIONS, K.SASL_HANDSHAKE, K.SASL_AUTHENTICATE, K.GET_TELEMETRY_SUBSCRIPTIONS, K.PUSH_TELEMETRY),
-    *(K.DESCRIBE_CLUSTER, K.CREATE_DELEGATION_TOKEN, K.RENEW_DELEGATION_TOKEN, K.EXPIRE_DELEGATION_TOKEN),
-    K.DESCRIBE_DELEGATION_TOKEN,
-}
-"""Answered to whoever asks; what an answer shows is filtered (KafkaApis.scala in 4.3.0)."""
-FILTERED = {K.LIST_GROUPS, K.LIST_TRANSACTIONS}
-BY_TOPIC = {
-    *(K.PRODUCE, K.LIST_OFFSETS, K.METADATA, K.OFFSET_FOR_LEADER_EPOCH, K.DELETE_RECORDS, K.DESCRIBE_PRODUCERS),
-    *(K.DESCRIBE_TOPIC_PARTITIONS, K.CREATE_TOPICS, K.DELETE_TOPICS, K.CREATE_PARTITIONS),
-    *(K.DESCRIBE_CONFIGS, K.ALTER_CONFIGS, K.INCREMENTAL_ALTER_CONFIGS),
-}
-BY_GROUP = {
-    *(K.FIND_COORDINATOR, K.JOIN_GROUP, K.SYNC_GROUP, K.HEARTBEAT, K.LEAVE_GROUP, K.OFFSET_COMMIT, K.OFFSET_FETCH),
-    *(K.OFFSET_DELETE, K.DESCRIBE_GROUPS, K.DELETE_GROUPS, K.CONSUMER_GROUP_HEARTBEAT, K.CONSUMER_GROUP_DESCRIBE),
-    *(K.SHARE_GROUP_HEARTBEAT, K.SHARE_GROUP_DESCRIBE, K.SHARE_FETCH, K.SHARE_ACKNOWLEDGE),
-    *(K.DESCRIBE_SHARE_GROUP_OFFSETS, K.ALTER_SHARE_GROUP_OFFSETS, K.DELETE_SHARE_GROUP_OFFSETS),
-    *(K.STREAMS_GROUP_HEARTBEAT, K.STREAMS_GROUP_DESCRIBE),
-}
-BY_TRANSACTION = {
-    *(K.INIT_PRODUCER_ID, K.ADD_OFFSETS_TO_TXN, K.END_TXN, K.TXN_OFFSET_COMMIT, K.DESCRIBE_TRANSACTIONS),
-    K.ADD_PARTITIONS_TO_TXN,
-}
-IN_HANDLER = {K.FETCH}
-"""Asked of the ACLs by the handler: tests/apis."""
 
 
 class Nothing:
@@ -75,19 +43,10 @@ class Nothing:
         return False
 
 
-def expected(key: int, version: int) -> ErrorCode:
-    if key == K.ADD_PARTITIONS_TO_TXN and version >= 4:
-        return CLUSTER
-    for keys, code in ((BY_TOPIC, TOPIC), (BY_GROUP, GROUP), (BY_TRANSACTION, TXN)):
-        if key in keys:
-            return code
-    return CLUSTER
-
-
 ALL = [(key, version) for key in RULES for version in message_classes(key)[0].versions]
 WITH_IDS = [
     (key, version)
-    for key, lowest in ((K.METADATA, 12), (K.PRODUCE, 13), (K.DELETE_TOPICS, 6), (K.OFFSET_FETCH, 10))
+    for key, lowest in IDS_SINCE.items()
     for version in message_classes(key)[0].versions
     if version >= lowest
 ]
@@ -122,7 +81,7 @@ def test_who_may_nothing_is_refused(by_id: bool) -> None:
         left, answer = ask(key, version, by_id=by_id)
         name = f"{ApiKey(key).name} {version}"
         told = codes(answer) - {0}
-        silent = {K.DESCRIBE_LOG_DIRS: 3, K.ELECT_LEADERS: 0}.get(ApiKey(key), 0)
+        silent = SILENT.get(ApiKey(key), 0)
         assert told == {expected(key, version)} or version < silent, f"{name}: {told}"
         assert left is None or not mentions(left), f"{name}: the handler still sees {left}"
         read = type(answer).decode(memoryview(answer.encode(version)), version)

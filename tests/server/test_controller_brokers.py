@@ -13,7 +13,7 @@ from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import EmbeddedStore
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.broker_lifecycle import RegistrationRefused
+from pykbroker.server.broker_lifecycle import LEAVE_SECONDS, RegistrationRefused
 
 TP = TopicPartition("t", 0)
 
@@ -176,6 +176,35 @@ async def test_nobody_is_left_to_take_over(autojump_clock: trio.testing.MockCloc
         began = trio.current_time()
         await cluster.running[2].controller.leave()
         assert trio.current_time() == began, "the last broker waits for nobody"
+
+
+async def test_a_broker_without_its_store_does_not_wait_for_it(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with brokers(1, 2) as cluster:
+        await made(cluster, 2, 1)
+        began = trio.current_time()
+        with monkeypatch.context() as patch:
+            patch.setattr(EmbeddedStore, "connected", False)
+            await cluster.running[2].controller.leave()
+        assert trio.current_time() == began
+        assert cluster.state("t").leader == 2
+
+
+async def test_what_cannot_be_handed_over_in_time_is_left(autojump_clock: trio.testing.MockClock) -> None:
+    async with brokers(1, 2) as cluster:
+        await made(cluster, 2, 1)
+        one = cluster.running[1]
+        await made(cluster, 1, 2, name="u")
+
+        async def never(broker_id: int, epoch: int) -> list[TopicPartition]:
+            await trio.sleep_forever()
+            raise AssertionError
+
+        began = trio.current_time()
+        assert one.controller._channels is not None
+        await one.controller.lifecycle.leave(one.controller._channels, never)
+        assert trio.current_time() - began == LEAVE_SECONDS
 
 
 async def test_a_link_that_is_cut_delays_what_is_told(autojump_clock: trio.testing.MockClock) -> None:

@@ -377,6 +377,28 @@ def test_aborted_transactions(logs: Any, restart: str) -> None:
     assert [segment.txn_index.entries[0].last_stable_offset for segment in log.segments] == [0, 6]
 
 
+@pytest.mark.parametrize("restart", ["none", "clean"])
+def test_what_is_read_names_the_aborted_transactions_up_to_the_next_index_entry(logs: Any, restart: str) -> None:
+    log = logs.create(index_interval_bytes=1, segment_bytes=1000)
+    for number in range(10):
+        write_transaction(log, 1, number, ControlType.ABORT)
+    assert len(log.segments) == 2
+    if restart != "none":
+        log = logs.reopen(log, clean=True)
+
+    def named(offset: int, max_bytes: int) -> list[int]:
+        read = log.read(offset, max_bytes, upper_bound=log.log_end_offset)
+        return [first for _, first in log.aborted_in(read)]
+
+    second = log.segments[1].base_offset
+    assert named(0, 1) == [0]
+    assert named(3, 1) == [2]  # What is read is the marker; the index's next entry is for the batch behind it.
+    assert named(0, 200) == [0, 2]
+    assert named(0, 10_000) == list(range(0, second, 2))
+    assert named(second, 10_000) == list(range(second - second % 2, 20, 2))
+    assert named(20, 10_000) == []
+
+
 def test_clients_write_no_markers(logs: Any) -> None:
     log = logs.create()
     code = code_of(lambda: log.append_as_leader(build_marker(ControlType.COMMIT, 1, 0, 0, NOW), 0, NOW))

@@ -101,3 +101,14 @@ def test_rebuild_replaces_a_longer_file(tmp_path: Path) -> None:
     index.append(1, 2)
     index.flush()
     assert path.read_bytes() == struct.pack(">ii", 1, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 3000])
+@pytest.mark.parametrize("released", [False, True])
+def test_the_first_entry_at_or_after_a_position(tmp_path: Path, count: int, released: bool) -> None:
+    index = filled(tmp_path / "i", count)
+    if released:
+        index.release()
+    for position in (0, 49, 50, 51, 149, 150, 151, 100 * count - 50, 100 * count - 49):
+        expected = [entry for entry in map(index.get, range(len(index))) if entry[1] >= position]
+        assert index.at_or_after(position) == (expected[0] if expected else None)

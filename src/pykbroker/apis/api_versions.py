@@ -8,7 +8,8 @@ from functools import cache
 from pykbroker.cluster.features import FEATURES
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
-from pykbroker.server.request import Handler, RequestContext, handles
+from pykbroker.protocol.versions import Versions
+from pykbroker.server.request import RequestContext, handles
 
 FIRST_WITH_CLIENT_SOFTWARE = 3
 FIRST_WITH_LEVEL_0 = 4
@@ -51,10 +52,9 @@ async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> 
 def _ranges(clustered: bool, telemetry: bool) -> tuple[ApiVersionsResponse.ApiKey, ...]:
     from pykbroker.apis import served  # This family is part of the table that it tells of.
 
-    return tuple(
-        _range(key, handler) for key, handler in sorted(served(clustered=clustered, telemetry=telemetry).items())
-    )
+    handlers = served(clustered=clustered, telemetry=telemetry)
+    return tuple(_range(key, handlers.versions(key)) for key in handlers)
 
 
-def _range(key: int, handler: Handler) -> ApiVersionsResponse.ApiKey:
-    return ApiVersionsResponse.ApiKey(api_key=key, min_version=handler.versions.low, max_version=handler.versions.high)
+def _range(key: int, versions: Versions) -> ApiVersionsResponse.ApiKey:
+    return ApiVersionsResponse.ApiKey(api_key=key, min_version=versions.low, max_version=versions.high)

@@ -25,6 +25,9 @@ from pykbroker.security.delegation_token import DelegationToken, expiring, new_t
 from pykbroker.security.principal import ANONYMOUS, USER, KafkaPrincipal
 from pykbroker.server.request import RequestContext, handles
 
+REQUESTER_SINCE = 3
+"""From this version on the answers of Create and Describe name who asked for a token (KIP-373)."""
+
 
 def _check(context: RequestContext) -> None:
     """Tokens are for those who proved themselves otherwise; raises KafkaError."""
@@ -51,12 +54,13 @@ async def create_delegation_token(
     response = CreateDelegationTokenResponse(
         principal_type=owner.kind,
         principal_name=owner.name,
-        token_requester_principal_type=requester.kind,
-        token_requester_principal_name=requester.name,
         issue_timestamp_ms=-1,
         expiry_timestamp_ms=-1,
         max_timestamp_ms=-1,
     )
+    if context.api_version >= REQUESTER_SINCE:
+        response.token_requester_principal_type = requester.kind
+        response.token_requester_principal_name = requester.name
     try:
         token = await _create(request, owner, context)
     except (KafkaError, StoreError) as error:
@@ -151,11 +155,9 @@ async def describe_delegation_token(
 
 def _described(token: DelegationToken, context: RequestContext) -> DescribeDelegationTokenResponse.Token:
     Token = DescribeDelegationTokenResponse.Token  # noqa: N806 - a class
-    return Token(
+    described = Token(
         principal_type=token.owner.kind,
         principal_name=token.owner.name,
-        token_requester_principal_type=token.requester.kind,
-        token_requester_principal_name=token.requester.name,
         issue_timestamp=token.issued_ms,
         expiry_timestamp=token.expires_ms,
         max_timestamp=token.max_ms,
@@ -163,3 +165,7 @@ def _described(token: DelegationToken, context: RequestContext) -> DescribeDeleg
         hmac=context.services.credentials.secret_of(token),
         renewers=[Token.Renewer(principal_type=one.kind, principal_name=one.name) for one in token.renewers],
     )
+    if context.api_version >= REQUESTER_SINCE:
+        described.token_requester_principal_type = token.requester.kind
+        described.token_requester_principal_name = token.requester.name
+    return described

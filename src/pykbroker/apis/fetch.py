@@ -13,6 +13,7 @@ from pykbroker.security.acl import CLUSTER_NAME, Operation, ResourceType
 from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.log_results import LogRead
 from pykbroker.storage.log_segment import LogSegment
 
 Response = FetchResponse.Response
@@ -182,7 +183,7 @@ class _Reading:
         seen = self._seen.get(asked.key)
         if seen is not None and seen[0] is segment and self._end(replica) == log.log_end_offset:
             return min(seen[1] + segment.size - seen[2], asked.max_bytes)
-        records = self._read(asked, replica, self._max_bytes, whole_first)
+        records = self._read(asked, replica, self._max_bytes, whole_first).records
         size = 0 if records is None else len(records)
         self._seen[asked.key] = segment, size, segment.size
         return size
@@ -241,7 +242,7 @@ class _Reading:
         )
 
     def _answer(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> Partition:
-        log, end = replica.log, self._end(replica)
+        log = replica.log
         answer = Partition(
             partition_index=asked.key[1],
             high_watermark=replica.partition.high_watermark,
@@ -257,7 +258,8 @@ class _Reading:
         if preferred is not None:
             answer.preferred_read_replica = preferred
             return answer
-        records = self._read(asked, replica, left, whole_first)
+        read = self._read(asked, replica, left, whole_first)
+        records = read.records
         if records is not None:
             answer.records = (
                 records if self._version >= FIRST_WITH_MAGIC_2 else self._down_convert(asked, replica, records)
@@ -265,17 +267,17 @@ class _Reading:
         if self._committed_only:
             answer.aborted_transactions = [
                 Partition.AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
-                for producer_id, first_offset in log.aborted_transactions(asked.fetch_offset, end)
+                for producer_id, first_offset in log.aborted_in(read)
             ]
         return answer
 
-    def _read(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> FileSlice | None:
+    def _read(self, asked: FetchPartition, replica: Replica, left: int, whole_first: bool) -> LogRead:
         return replica.log.read(
             asked.fetch_offset,
             max(0, min(asked.max_bytes, left)),
             upper_bound=self._end(replica),
             min_one_message=whole_first and self._version >= FIRST_WITH_WHOLE_FIRST_BATCH,
-        ).records
+        )
 
     def _down_convert(self, asked: FetchPartition, replica: Replica, records: FileSlice) -> bytes:
         from pykbroker.protocol.records.message_set import down_convert  # Rare: only clients before 0.11 need it.

@@ -38,6 +38,7 @@ NEVER = 1 << 15
 CONSUMER = -1
 """The replica id of who isn't a broker."""
 READ_COMMITTED = 1
+DEBUGGING_REPLICA = -2
 
 
 @handles(ListOffsetsRequest, "0-11")
@@ -58,13 +59,20 @@ async def list_offsets(request: ListOffsetsRequest, context: RequestContext) -> 
                     raise KafkaError(ErrorCode.INVALID_REQUEST)
                 if asked.timestamp < 0 and context.api_version < FIRST_VERSION.get(asked.timestamp, NEVER):
                     raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
-                replica = context.services.replica_manager.leader(TopicPartition(topic.name, asked.partition_index))
+                replica = _replica(request, TopicPartition(topic.name, asked.partition_index), context)
                 replica.partition.check_leader_epoch(asked.current_leader_epoch)
                 _find(answer, asked, replica, _visible_end(request, replica), context)
             except KafkaError as error:
                 answer.error_code = error.code
         topics.append(ListOffsetsResponse.Topic(name=topic.name, partitions=list(answers.values())))
     return ListOffsetsResponse(topics=topics)
+
+
+def _replica(request: ListOffsetsRequest, tp: TopicPartition, context: RequestContext) -> Replica:
+    """The leader's replica; tools that look at replicas (-2) are answered by a follower, too."""
+    manager = context.services.replica_manager
+    found = manager.find(tp) if request.replica_id == DEBUGGING_REPLICA else None
+    return manager.leader(tp) if found is None else found
 
 
 def _visible_end(request: ListOffsetsRequest, replica: Replica) -> int:

@@ -23,13 +23,14 @@ from pykbroker.security.acl import Operation, ResourceType
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_partitions import LedShare
 from pykbroker.server.share_reading import read_headers, slice_acquired
-from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.log_results import LogRead
 
 Fetched = ShareFetchResponse.Response.Partition
 Acknowledged = ShareAcknowledgeResponse.Response.Partition
 
 FIRST_WITH_RENEWAL = 2
 RECORD_LIMIT = 1
+ACQUIRE_MODES = (0, RECORD_LIMIT)
 MAX_MEMBER_ID = 36
 
 Answers = Mapping[SharePartitionId, Sequence[Answer]]
@@ -64,12 +65,16 @@ async def share_fetch(request: ShareFetchRequest, context: RequestContext) -> Sh
             await trio.sleep(request.max_wait_ms / 1000)
         raise
     outcomes = await _acknowledge(key, answers, context, renews=renews) if any(answers.values()) else {}
+    if request.share_acquire_mode not in ACQUIRE_MODES:
+        raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)  # Kafka's answer; the session has gone on.
     fetching = _Fetching(request, context, session)
     if not renews:
         await fetching.wait()
     response = _fetch_response(session, [] if renews else list(fetching.answers()), outcomes, context)
     lock_ms: int = services.metadata.group_config(group_id).share_record_lock_duration_ms
     response.acquisition_lock_timeout_ms = lock_ms
+    if services.quotas.active:
+        response.throttle_time_ms = services.quotas.shared(context, fetching.size)
     if session.is_final:
         services.share_partitions.close_session(key)
     return response
@@ -183,7 +188,11 @@ class _Fetching:
         self._services = context.services
         self._group_id = request.group_id or ""
         self._max_bytes = min(request.max_bytes, context.services.config.fetch_max_bytes)
+        if context.services.quotas.active:
+            self._max_bytes = min(self._max_bytes, context.services.quotas.fetch_limit(context))
         self._min_bytes = min(request.min_bytes, self._max_bytes)
+        self.size = 0
+        """Bytes of records in the answer."""
         isolation: str = context.services.metadata.group_config(self._group_id).share_isolation_level
         self._committed_only = isolation == "read_committed"
         self._failed: list[tuple[SharedPartition, Fetched]] = []
@@ -233,7 +242,7 @@ class _Fetching:
                 if led.partition.may_acquire():
                     open_now.append(led)
             for led in open_now:
-                records = self._read(led, self._max_bytes // len(open_now) or 1, whole_first=True)
+                records = self._read(led, self._max_bytes // len(open_now) or 1, whole_first=True).records
                 size += 0 if records is None else len(records)
         except KafkaError:
             return True
@@ -261,7 +270,8 @@ class _Fetching:
             except KafkaError as error:
                 self._fail(partition, error)
                 continue
-            left -= min(left, len(answer.records or b""))
+            size = len(answer.records or b"")
+            self.size, left = self.size + size, left - min(left, size)
             records_left -= sum(run.last_offset - run.first_offset + 1 for run in answer.acquired_records)
             yield partition, answer
         yield from self._failed
@@ -271,18 +281,19 @@ class _Fetching:
         offset = partition.next_fetch_offset()
         answer = Fetched(partition_index=led.tp.partition, records=b"")
         try:
-            records = self._read(led, most, whole_first=whole_first)
+            read = self._read(led, most, whole_first=whole_first)
         except KafkaError as error:
             if error.code is not ErrorCode.OFFSET_OUT_OF_RANGE:
                 raise
             partition.log_starts_at(led.replica.log.log_start_offset)
             answer.error_message = "NONE"  # What Kafka calls no error, where it has set one before.
             return answer
+        records = read.records
         if records is None:
             return answer
         reach = max(offset, partition.end_offset) + min(max_records, partition.config.max_locks)
         placed = read_headers(records, offset, reach)
-        aborted = led.replica.log.aborted_transactions(offset, self._end(led)) if self._committed_only else ()
+        aborted = led.replica.log.aborted_in(read) if self._committed_only else ()
         wanted = Wanted(
             request.member_id or "", max_records, request.batch_size, request.share_acquire_mode == RECORD_LIMIT
         )
@@ -297,11 +308,11 @@ class _Fetching:
             ]
         return answer
 
-    def _read(self, led: LedShare, most: int, *, whole_first: bool) -> FileSlice | None:
+    def _read(self, led: LedShare, most: int, *, whole_first: bool) -> LogRead:
         """The batches from the next offset on. Raises KafkaError, OFFSET_OUT_OF_RANGE where the log begins later."""
         return led.replica.log.read(
             led.partition.next_fetch_offset(), max(0, most), upper_bound=self._end(led), min_one_message=whole_first
-        ).records
+        )
 
     def _end(self, led: LedShare) -> int:
         replica = led.replica

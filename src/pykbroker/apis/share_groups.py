@@ -29,6 +29,7 @@ OffsetsGroup = DescribeShareGroupOffsetsResponse.Group
 
 MAX_MEMBER_ID = 36
 NO_OFFSET = -1
+FIRST_WITH_LAG = 1
 GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 """Read, Delete, Describe, DescribeConfigs, AlterConfigs: with no authorizer everyone may do them all."""
 
@@ -49,9 +50,9 @@ async def share_group_heartbeat(
 async def share_group_describe(
     request: ShareGroupDescribeRequest, context: RequestContext
 ) -> ShareGroupDescribeResponse:
-    """ShareGroupDescribe 1: state, epochs, members with their assignments."""
+    """ShareGroupDescribe 1: state, epochs, members with their assignments; ids that can't be one come first."""
     groups = []
-    for group_id in request.group_ids:
+    for group_id in sorted(request.group_ids, key=bool):
         try:
             _check_served(context)
             if not group_id:
@@ -119,7 +120,8 @@ async def _fill(part: OffsetsGroup.Topic.Partition, key: ShareKey, topic: str, c
         part.start_offset, part.error_code, part.error_message = 0, error.code, error.message
         return
     part.start_offset, part.leader_epoch = state.start_offset, state.leader_epoch
-    part.lag = end - state.start_offset - state.completed_count
+    if context.api_version >= FIRST_WITH_LAG:
+        part.lag = end - state.start_offset - state.completed_count
 
 
 @handles(AlterShareGroupOffsetsRequest, "0")

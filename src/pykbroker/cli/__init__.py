@@ -23,7 +23,7 @@ COMMANDS = {
     "users": "list, add and delete users with SCRAM passwords",
     "tokens": "list, create, renew and expire delegation tokens",
     "quotas": "describe and alter quotas",
-    "cluster": "show brokers and controllers",
+    "cluster": "show brokers and controllers; start a cluster on this machine",
     "log-dirs": "describe data directories",
     "delete-records": "delete records up to an offset",
     "reassign": "move partitions to other brokers",
@@ -49,11 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complete()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in HELP:
-        print(overview())
+        try:
+            print(overview(), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         print(f"pykbroker: there is no command {words[0]!r}{_like(words[0])} (see pykbroker --help)", file=sys.stderr)
         return 2
+    if words and words[0].startswith("-"):
+        from pykbroker.cli.options import verb_first
+
+        moved = verb_first(words)
+        words = moved if moved[0] in COMMANDS else words
     name = words.pop(0) if words and words[0] in COMMANDS else "start"
     module = import_module(f"pykbroker.cli.{name.replace('-', '_')}")
     if hasattr(module, "main"):

@@ -92,8 +92,8 @@ def _rules(verb: Parser) -> None:
     add = group.add_argument
     add("--allow", metavar="TYPE:NAME", action="append", default=[], help="a principal to allow, like User:alice")
     add("--deny", metavar="TYPE:NAME", action="append", default=[], help="a principal to deny")
-    add("--allow-host", metavar="IP", action="append", default=[], help="only from here (default: from anywhere)")
-    add("--deny-host", metavar="IP", action="append", default=[], help="only from here")
+    add("--allow-host", metavar="IP", action="append", default=[], help="allow only from here (default: anywhere)")
+    add("--deny-host", metavar="IP", action="append", default=[], help="deny only from here (default: anywhere)")
     names = ", ".join(name for name in OPERATIONS if name != "any")
     add("--operation", metavar="NAME", action="append", default=[], choices=OPERATIONS, help=f"{names} (default: all)")
     add("--producer", action="store_true", help="what a producer to --topic needs (and --transactional-id)")

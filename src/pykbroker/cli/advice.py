@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from pykbroker.client.errors import AuthenticationFailed, ConnectionLost, NoKafka, TimedOut, TlsFailed, Unreachable
+from pykbroker.client.errors import (
+    AuthenticationFailed,
+    ClosedAtOnce,
+    ConnectionLost,
+    NoKafka,
+    NotSupported,
+    TimedOut,
+    TlsFailed,
+    Unreachable,
+)
 from pykbroker.client.settings import ClientSettings
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
@@ -61,6 +70,8 @@ _SAID = {
     ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC: "the group reads the topic",
     ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: "there is no such transactional id",
     ErrorCode.ELECTION_NOT_NEEDED: "no election is needed",
+    ErrorCode.NO_REASSIGNMENT_IN_PROGRESS: "no reassignment is in progress",
+    ErrorCode.OFFSET_OUT_OF_RANGE: "the partition has no such offset",
     ErrorCode.MESSAGE_TOO_LARGE: "a record is larger than the topic takes",
     ErrorCode.SECURITY_DISABLED: "the brokers have no authorizer",
     ErrorCode.DELEGATION_TOKEN_AUTH_DISABLED: "the brokers take no delegation tokens",
@@ -87,8 +98,10 @@ def of_failure(error: Exception, settings: ClientSettings) -> str:
         following = "check --user, password and --sasl-mechanism" if settings.sasl is not None else ""
     elif isinstance(error, TlsFailed):
         following = "check --ca, or leave --tls away where the listener has none"
-    elif isinstance(error, (ConnectionLost, NoKafka)):
+    elif isinstance(error, (ClosedAtOnce, ConnectionLost, NoKafka)):
         following = _other_listener(settings)
+    elif isinstance(error, NotSupported):
+        following = "`pykbroker api-versions` shows what it serves"
     elif isinstance(error, TimedOut):
         following = "try again, or with a longer --timeout"
     return f"{error}; {following}" if following else str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykbroker.cli.options import add_verb, add_verbs, command, number
@@ -19,13 +20,37 @@ METADATA_TOPIC = "__cluster_metadata"
 
 def parser() -> Parser:
     """The command's options."""
-    made = command("cluster", "The brokers of a cluster, and its controllers.")
+    made = command(
+        "cluster",
+        "The brokers of a cluster, and its controllers. `pykbroker cluster --brokers 3` starts one on this machine.",
+    )
     verbs = add_verbs(made)
     add_verb(verbs, "info", info, "Show the cluster's id, its brokers, and which of them is the controller.")
+    add_verb(
+        verbs, "status", status, "Show brokers and partitions: leaders, ISRs, lags, and what isn't as it should be."
+    )
     add_verb(verbs, "quorum", quorum, "Show the controllers that vote on metadata; a cluster on ZooKeeper has none.")
     verb = add_verb(verbs, "unregister", unregister, "Forget a broker that won't come back.")
     verb.add_argument("broker", metavar="ID", type=number, help="the broker's id")
     return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Starts a cluster where brokers are to be started; else asks one."""
+    if arguments and arguments[0].startswith("--brokers"):
+        from pykbroker.cli import local_cluster
+
+        return local_cluster.main(arguments)
+    from pykbroker.cli import session
+
+    return session.main(parser(), arguments)
+
+
+async def status(cluster: Cluster, options: argparse.Namespace) -> Report:
+    """Metadata, and where each replica's log ends."""
+    from pykbroker.cli import cluster_status
+
+    return await cluster_status.status(cluster)
 
 
 async def info(cluster: Cluster, options: argparse.Namespace) -> Report:

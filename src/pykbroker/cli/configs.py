@@ -30,8 +30,8 @@ SOURCES = {
 }
 """Where a value comes from, in Kafka's words."""
 KINDS = ("unknown", "boolean", "string", "int", "short", "long", "double", "list", "class", "password")
-OWN = frozenset({1, 2, 3, 6, 7, 8})
-"""The sources of what somebody has set while brokers ran."""
+OWN = {"topic": 1, "broker": 2, DEFAULT: 3, "broker-logger": 6, "client-metrics": 7, "group": 8}
+"""The source of what somebody has set for the very thing while brokers ran."""
 SET, DELETE, APPEND, SUBTRACT = range(4)
 COLUMNS = ("type", "name", "key", "value", "source")
 ALL_COLUMNS = (*COLUMNS, "kind", "read_only")
@@ -121,14 +121,14 @@ async def describe(cluster: Cluster, options: argparse.Namespace) -> Report:
         rows += (
             _row(options.type, _shown(kind, name), one)
             for one in sorted(result.configs, key=lambda one: one.name)
-            if options.all or options.key or _is_own(one)
+            if options.all or options.key or _is_own(one, OWN[options.type if name else DEFAULT])
         )
     nothing = "nothing is set" if options.all or options.key else "nothing is set: --all shows defaults, too"
     return table(ALL_COLUMNS if options.all else COLUMNS, rows, nothing)
 
 
-def _is_own(one: Any) -> bool:
-    return one.config_source in OWN if one.config_source >= 0 else not one.is_default
+def _is_own(one: Any, source: int) -> bool:
+    return one.config_source == source if one.config_source >= 0 else not one.is_default
 
 
 def _row(kind: str, name: str, one: Any) -> dict[str, Any]:

@@ -251,7 +251,7 @@ async def boundaries(
 
 
 def _absolute(timestamp: int) -> int:
-    return timestamp if timestamp >= 0 else time.time_ns() // 1_000_000 + timestamp
+    return timestamp if timestamp >= 0 else max(0, time.time_ns() // 1_000_000 + timestamp)
 
 
 async def _offsets(

@@ -34,7 +34,7 @@ async def reset_offsets(cluster: Cluster, options: argparse.Namespace) -> Report
 
     strategy = next((one for one in STRATEGIES if getattr(options, one) not in (None, False)), None)
     if strategy is None:
-        raise UsageError("expected one of --to-earliest, --to-latest, … that says to what")
+        raise UsageError("expected one of " + ", ".join(f"--{one.replace('_', '-')}" for one in STRATEGIES))
     if strategy != "from_file" and bool(options.topic) == options.all_topics:
         raise UsageError("expected --topic, or --all-topics")
     rows: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ async def _new_offsets(cluster: Cluster, options: argparse.Namespace, group: Des
     if strategy in ("to_datetime", "by_duration"):
         moment = options.to_datetime
         if moment is None:
-            moment = time.time_ns() // 1_000_000 - options.by_duration
+            moment = max(0, time.time_ns() // 1_000_000 - options.by_duration)
         found = await _listed(cluster, partitions, moment)
         return {one: offset if offset >= 0 else latest[one] for one, offset in found.items()}
     earliest = await _listed(cluster, partitions, EARLIEST)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykbroker.cli.group_resets import delete_offsets, reset_offsets
 from pykbroker.cli.options import UsageError, add_verb, add_verbs, command, number, topic_partitions
-from pykbroker.cli.output import Change, Report, changes, table
+from pykbroker.cli.output import Change, Report, Table, changes, table
 from pykbroker.cli.times import duration, moment
 from pykbroker.protocol.topic_partition import TopicPartition
 
@@ -138,10 +138,11 @@ async def describe(cluster: Cluster, options: argparse.Namespace) -> Report:
     idle = [
         f"group {group.group} has no active members" for group in described if not group.members and not options.json
     ]
-    only_share = bool(described) and all(group.type == SHARE for group in described)
-    report = table(SHARE_OFFSETS if only_share else OFFSETS, rows, "no offsets" if described else NONE_YET)
-    report.notes = [*idle, *report.notes]
-    return report
+    shared = [row for row in rows if "start_offset" in row]
+    others = [row for row in rows if "start_offset" not in row]
+    tables = [Table(columns, part) for columns, part in ((OFFSETS, others), (SHARE_OFFSETS, shared)) if part]
+    nothing = [] if rows else ["no offsets" if described else NONE_YET]
+    return Report(rows, tables, notes=[*idle, *nothing])
 
 
 def names_of(options: argparse.Namespace) -> tuple[Sequence[str], bool]:

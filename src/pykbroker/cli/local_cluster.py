@@ -28,6 +28,7 @@ def parser() -> Parser:
     """The command's options."""
     made = Parser(
         prog="pykbroker cluster",
+        usage="pykbroker cluster --brokers N [options]",
         description="Start a cluster on this machine. For each broker it prints `ready HOST:PORT node=N cluster=ID`, "
         "and `cluster ready HOST:PORT,…` when all serve; SIGTERM or ctrl-c stops it.",
         allow_abbrev=False,
@@ -44,7 +45,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the cluster; returns the exit status when it has ended."""
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     try:
         with _folder(options.data_dir) as folder, _zookeeper(options.zookeeper, folder) as address:
             return _run(options, folder, address)

@@ -64,7 +64,7 @@ async def offsets(cluster: Cluster, options: argparse.Namespace) -> Report:
         moments = {"earliest": EARLIEST, "latest": LATEST}
     else:
         named, moment = options.time
-        moments = {"offset": moment if named or moment >= 0 else time.time_ns() // 1_000_000 + moment}
+        moments = {"offset": moment if named or moment >= 0 else max(0, time.time_ns() // 1_000_000 + moment)}
     rows: dict[TopicPartition, dict[str, Any]] = {
         one: {"topic": one.topic, "partition": one.partition} for one in partitions
     }

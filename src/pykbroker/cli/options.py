@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,12 +26,58 @@ TOKEN = "PYKBROKER_TOKEN"
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 
 
+THE_CLUSTER = "the cluster"
+CONNECTION = {
+    **dict.fromkeys(("--bootstrap", "--command-config", "--ca", "--cert", "--cert-key"), 2),
+    **dict.fromkeys(("--user", "--token", "--sasl-mechanism", "--timeout"), 2),
+    **dict.fromkeys(("--tls", "--json"), 1),
+}
+"""The options that every verb has, and how many words each takes."""
+
+
 class Parser(argparse.ArgumentParser):
-    """One line for a mistake, without the usage."""
+    """One line for a mistake, without the usage; a help that begins with what is special about the verb."""
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and exits."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and message.endswith(f"required: {action.metavar}"):
+                message = f"expected one of {', '.join(action.choices)}"
         self.exit(BAD_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def format_help(self) -> str:
+        """The help, with a usage that names what must be given."""
+        self.usage = self.brief_usage()
+        self._action_groups.sort(key=lambda group: group.title == THE_CLUSTER)
+        return super().format_help()
+
+    def brief_usage(self) -> str:
+        """The command, and what must be given."""
+        return self.usage or " ".join([self.prog, *map(_usage_of, filter(_must_be_named, self._actions)), "[options]"])
+
+
+def _must_be_named(action: argparse.Action) -> bool:
+    return action.required or not action.option_strings
+
+
+def _usage_of(action: argparse.Action) -> str:
+    name = str(action.metavar or action.dest)
+    if action.option_strings:
+        return f"{action.option_strings[0]} {name}"
+    return {"*": f"[{name} …]", "+": f"{name} …", "?": f"[{name}]"}.get(str(action.nargs), name)
+
+
+def verb_first(words: Sequence[str]) -> list[str]:
+    """The words with a verb in front, where options that every verb has were written before it."""
+    at = 0
+    while at < len(words):
+        name, equals, _ = words[at].partition("=")
+        if name not in CONNECTION:
+            break
+        at += 1 if equals else CONNECTION[name]
+    if at >= len(words) or words[at].startswith("-"):
+        return list(words)
+    return [words[at], *words[:at], *words[at + 1 :]]
 
 
 class UsageError(Exception):
@@ -59,7 +105,7 @@ def add_verb(verbs: argparse._SubParsersAction[Parser], name: str, run: Verb, de
 def add_connection(parser: argparse.ArgumentParser, run: Verb) -> None:
     """The options that say where the cluster is, and what the answer looks like; `run` answers."""
     parser.set_defaults(run=run, parser=parser)
-    group = parser.add_argument_group("the cluster")
+    group = parser.add_argument_group(THE_CLUSTER)
     add = group.add_argument
     add(
         "--bootstrap",

@@ -77,15 +77,21 @@ async def produce(cluster: Cluster, options: argparse.Namespace) -> Report:
     async with aclosing(_given(options.value) if options.value else _stdin()) as source:
         async for lines in source:
             records = []
+            bad: ValueError | None = None
             for line in lines:
                 line_number += 1
                 try:
                     records.append(parse(line))
                 except ValueError as error:
-                    raise UsageError(f"line {line_number}: {error}") from None
+                    bad = error
+                    break
             if records:
                 _count(counted, await producer.send(records))
                 progress(line_number)
+            if bad is not None:
+                progress.end()
+                sent = "; the lines before it were sent" if line_number > 1 else ""
+                raise UsageError(f"line {line_number}: {bad}{sent}")
     progress.end()
     return _report(options.topic, counted)
 

@@ -166,7 +166,10 @@ async def execute(cluster: Cluster, options: argparse.Namespace) -> Report:
         "undo": json.loads(undo),
         "failed": [{"partition": name, "error": error.code.name} for name, error in failures],
     }
-    began = f"began to move {len(plan) - len({name for name, _ in failures})} partitions; to undo it:"
+    begun = len(plan.keys() - {one for one in plan if str(one) in dict(failures)})
+    if not begun:
+        return Report(document, [], failures)
+    began = f"began to move {begun} partition{'' if begun == 1 else 's'}; to undo it:"
     report = Report(document, [undo], failures, [began])
     if options.wait:
         await _wait(cluster, plan)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pykbroker.cli.options import BAD_USAGE, Parser, UsageError, settings
+from pykbroker.cli.options import BAD_USAGE, Parser, UsageError, settings, verb_first
 
 FAILED = 1
 INTERRUPTED = 130
@@ -18,7 +18,9 @@ INTERRUPTED = 130
 
 def main(parser: Parser, arguments: Sequence[str]) -> int:
     """Parses the words of a command and runs its verb; returns the exit status."""
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(verb_first(arguments))
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     program = parser.prog
     try:
         return _run(program, options)

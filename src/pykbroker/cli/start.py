@@ -202,8 +202,8 @@ def _node_id(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     made = Parser(
-        prog="pykbroker",
-        usage="pykbroker [start] [options]\n       pykbroker dump-log FILE…\n       pykbroker verify DIR…",
+        prog="pykbroker start",
+        usage="pykbroker [start] [options]",
         description="Start a Kafka broker. When it serves it prints `ready HOST:PORT node=N cluster=ID`; "
         "SIGTERM or ctrl-c stops it.",
         epilog="Any config key can be set by an environment variable, too: KAFKA_LOG_RETENTION_MS for "

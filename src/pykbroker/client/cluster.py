@@ -15,7 +15,7 @@ from typing import Any, Self
 import trio
 
 from pykbroker.client.connection import Connection, Versioned, open_connection
-from pykbroker.client.errors import ClientError, ConnectionLost, TimedOut, Unreachable
+from pykbroker.client.errors import ClientError, ClosedAtOnce, ConnectionLost, TimedOut, Unreachable
 from pykbroker.client.nursery import open_nursery
 from pykbroker.client.settings import ClientSettings
 from pykbroker.protocol.api_keys import ApiKey
@@ -83,12 +83,14 @@ class Cluster:
         for connection in [*filter(None, (self._bootstrap,)), *self._connections.values()]:
             if not connection.closed:
                 return connection
+        if self._bootstrap is not None:
+            await self._bootstrap.aclose()
         failure: ClientError | None = None
         known = [address for address in self.brokers.values() if address not in self.settings.bootstrap]
         for address in (*self.settings.bootstrap, *known):
             try:
                 self._bootstrap = await open_connection(address, self.settings)
-            except Unreachable as error:
+            except (Unreachable, ClosedAtOnce) as error:
                 failure = failure or error
             else:
                 return self._bootstrap
@@ -116,6 +118,7 @@ class Cluster:
                 if not opened.closed:
                     self._connections[key] = opened
                     return opened
+                await opened.aclose()
             opened = self._connections[key] = await open_connection(address, self.settings)
             return opened
 

@@ -18,6 +18,7 @@ import trio
 
 from pykbroker.client.errors import (
     AuthenticationFailed,
+    ClosedAtOnce,
     ConnectionLost,
     NoKafka,
     NotSupported,
@@ -242,7 +243,7 @@ def _giving_up(connection: Connection, timeout: float, key: int) -> Iterator[Non
 async def open_connection(address: tuple[str, int], settings: ClientSettings) -> Connection:
     """A connection that is ready for requests.
 
-    Raises Unreachable, TlsFailed, AuthenticationFailed, NoKafka, ConnectionLost, TimedOut.
+    Raises Unreachable, TlsFailed, AuthenticationFailed, NoKafka, ClosedAtOnce, ConnectionLost, TimedOut.
     """
     sasl = settings.sasl
     mechanism = _first_mechanism(sasl) if sasl is not None else ""
@@ -262,7 +263,7 @@ async def open_connection(address: tuple[str, int], settings: ClientSettings) ->
             with trio.CancelScope(shield=True):
                 await connection.aclose()
             if isinstance(error, ConnectionLost) and not connection.versions.get(ApiKey.METADATA):
-                raise ConnectionLost(f"{connection} closes a new connection without an answer") from None
+                raise ClosedAtOnce(f"{connection} closes a new connection without an answer") from None
             raise
         else:
             return connection

@@ -19,6 +19,10 @@ class ConnectionLost(ClientError):
     """The connection ended before the answer was there."""
 
 
+class ClosedAtOnce(ClientError):
+    """A new connection is closed before it was of any use: by TLS or SASL that isn't spoken, or a limit."""
+
+
 class NoKafka(ClientError):
     """Something answers, but what it says is no Kafka."""
 

@@ -239,6 +239,11 @@ class EmbeddedStore:
         self._token: trio.lowlevel.TrioToken | None = None
         self.session_id = database.open_session(self)
 
+    @property
+    def connected(self) -> bool:
+        """Always: it is in this process."""
+        return True
+
     async def get(self, path: str) -> Node:
         """A node; raises NoNode."""
         node = await self._disk.run(self._database.read, path)

@@ -101,6 +101,11 @@ class MetadataStore(Protocol):
 
     session_id: int
 
+    @property
+    def connected(self) -> bool:
+        """Whether it answers, as far as is known."""
+        ...
+
     async def get(self, path: str) -> Node:
         """A node; raises NoNode."""
         ...

@@ -84,6 +84,11 @@ class ZooKeeperStore:
         await store._connection()
         return store
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connected.is_set()
+
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     async def get(self, path: str) -> Node:

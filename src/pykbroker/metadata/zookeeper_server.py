@@ -1,6 +1,6 @@
 """A ZooKeeper of one's own: the server of Debian's package as a child process, for clusters on one machine and tests.
 
-It listens on 127.0.0.1 alone and keeps its data where it is told to.
+It listens on 127.0.0.1 unless it is told otherwise, and keeps its data where it is told to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STOP_SECONDS = 10.0
 _CONFIG = """tickTime={tick}
 dataDir={data}
 clientPort={port}
-clientPortAddress=127.0.0.1
+clientPortAddress={host}
 admin.enableServer=false
 4lw.commands.whitelist=srvr
 maxClientCnxns=0
@@ -47,16 +47,17 @@ class ZooKeeperServer:
     Raises ZooKeeperError where none is installed or it doesn't come up.
     """
 
-    def __init__(self, folder: str | Path, *, port: int = 0, tick_ms: int = 500) -> None:
+    def __init__(self, folder: str | Path, *, host: str = "127.0.0.1", port: int = 0, tick_ms: int = 500) -> None:
         self._folder = Path(folder)
+        self.host = host
         self._tick_ms = tick_ms
-        self.port = port or _free_port()
+        self.port = port or _free_port(host)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """`HOST:PORT`, as `zookeeper.connect` takes it."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -70,7 +71,9 @@ class ZooKeeperServer:
             raise ZooKeeperError("no ZooKeeper is installed here: apt-get install zookeeper, or give an address")
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "zoo.cfg"
-        config.write_text(_CONFIG.format(tick=self._tick_ms, data=self._folder / "data", port=self.port))
+        config.write_text(
+            _CONFIG.format(tick=self._tick_ms, data=self._folder / "data", host=self.host, port=self.port)
+        )
         with open(self._folder / "zookeeper.log", "ab") as log:
             self._process = subprocess.Popen(
                 [script, "start-foreground", str(config)],
@@ -89,7 +92,7 @@ class ZooKeeperServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            with socket.create_connection((self.host, self.port), 1) as connection:
                 connection.sendall(b"srvr")
                 return b"Zookeeper version" in connection.recv(200)
         except OSError:
@@ -127,7 +130,7 @@ class ZooKeeperServer:
         self.stop()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -31,6 +31,10 @@ def on_topic(operation: Operation, access: Access, name: str) -> bool:
     return access.may(operation, ResourceType.TOPIC, name)
 
 
+METADATA_BY_ID = 12
+"""Before this version Metadata has a field for ids, but takes none (KIP-516)."""
+
+
 def metadata(request: Any, access: Access, answer: Any) -> Outcome:
     """A topic is told of to those who may describe it. Whether one exists is told to nobody else; its id is no secret.
 
@@ -46,8 +50,8 @@ def metadata(request: Any, access: Access, answer: Any) -> Outcome:
     known = frozenset(access.topic_names()) if creates else frozenset()
     for topic in request.topics:
         name = topic.name if topic.topic_id == ZERO_UUID else access.topic_name(topic.topic_id)
-        if not name:
-            allowed.append(topic)
+        if not name or (topic.topic_id != ZERO_UUID and access.version < METADATA_BY_ID):
+            allowed.append(topic)  # The handler says INVALID_REQUEST, whatever it is.
         elif not on_topic(Operation.DESCRIBE, access, name):
             told = {"name": name} if topic.topic_id == ZERO_UUID else {"name": None, "topic_id": topic.topic_id}
             denied.append(cls(error_code=DENIED, **told))

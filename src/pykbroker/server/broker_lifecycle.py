@@ -29,6 +29,8 @@ SPARE_SECONDS = 2.0
 """How much longer than a session an earlier registration is waited for."""
 SLOW_CLOCK_MS = 60_000
 """Clocks of brokers that are further apart than this are told of."""
+LEAVE_SECONDS = 20.0
+"""How long a broker that was told to stop tries to hand over; what a supervisor allows for stopping is mostly 30 s."""
 
 
 ShutDown = Callable[[int, int], Awaitable[list[TopicPartition]]]
@@ -74,14 +76,23 @@ class BrokerLifecycle:
     async def leave(self, channels: BrokerChannels, shut_down: ShutDown) -> None:
         """Asks the controller to move this broker's leaders away; `shut_down` does so where this broker is it.
 
-        Tries `controlled.shutdown.max.retries` times more where that fails or some are left; after that the broker
-        stops all the same.
+        Tries `controlled.shutdown.max.retries` times more where that fails or some are left; after that, or without a
+        store to write the next leaders into, the broker stops all the same.
         """
+        with trio.move_on_after(LEAVE_SECONDS) as trying:
+            await self._try_to_leave(channels, shut_down)
+        if trying.cancelled_caught:
+            log.warning("leaderships could not be handed over within %.0f s", LEAVE_SECONDS)
+
+    async def _try_to_leave(self, channels: BrokerChannels, shut_down: ShutDown) -> None:
         config = self._config
         for attempt in range(config.controlled_shutdown_max_retries + 1):
             if attempt:
                 await trio.sleep(config.controlled_shutdown_retry_backoff_ms / 1000)
             if len(self._metadata.image.brokers) < 2:
+                return
+            if not self._store.connected:
+                log.warning("no connection to ZooKeeper: this broker stops without handing its leaderships over")
                 return
             try:
                 left = await self._hand_over(channels, shut_down)

@@ -8,9 +8,8 @@ as well. It never looks into a group.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, cast
 
 import trio
 
@@ -19,11 +18,15 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
 from pykbroker.protocol.records.batch import RecordBatch, batches, build_batch
 from pykbroker.protocol.records.control import ControlType, build_marker, read_marker
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.clock import Clock
-from pykbroker.server.disk import Disk
-from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.storage.log import AppendInfo, UnifiedLog
-from pykbroker.storage.producer_state import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.storage.log import AppendInfo, UnifiedLog
+    from pykbroker.storage.producer_state import Verification
 
 log = logging.getLogger(__name__)
 

@@ -6,41 +6,50 @@ The rules are in `coordinator.group`, waiting and appending in `coordinator_runt
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import trio
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC
-from pykbroker.config.broker import BrokerConfig
 from pykbroker.coordinator.group.config import GroupConfig, Surroundings
-from pykbroker.coordinator.group.group import Committer
-from pykbroker.coordinator.group.member import Joiner, Leaving
-from pykbroker.coordinator.group.offsets import OffsetToCommit
-from pykbroker.coordinator.group.records import CommittedOffset
-from pykbroker.coordinator.group.shard import NOBODY, Fetcher, GroupShard
+from pykbroker.coordinator.group.member import NOBODY, Fetcher, Joiner, Leaving
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.coordinator.result import Now, Result
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
-from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
-from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
-from pykbroker.protocol.messages.list_groups import ListGroupsResponse
-from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-from pykbroker.protocol.records.control import ControlType
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.clock import Clock
 from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, TransactionalProducer
-from pykbroker.server.disk import Disk
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import ReplicaManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.coordinator.group.group import Committer
+    from pykbroker.coordinator.group.offsets import OffsetToCommit
+    from pykbroker.coordinator.group.records import CommittedOffset
+    from pykbroker.coordinator.group.shard import GroupShard
+    from pykbroker.coordinator.result import Now, Result
+    from pykbroker.protocol.messages.describe_groups import DescribeGroupsResponse
+    from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
+    from pykbroker.protocol.messages.leave_group import LeaveGroupResponse
+    from pykbroker.protocol.messages.list_groups import ListGroupsResponse
+    from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+    from pykbroker.protocol.records.control import ControlType
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 
 A = TypeVar("A")
+
+
+def _new_shard(config: GroupConfig, surroundings: Surroundings) -> GroupShard:
+    from pykbroker.coordinator.group.shard import GroupShard  # All the rules: a broker without groups needs none.
+
+    return GroupShard(config, surroundings)
 
 
 class GroupCoordinator:
@@ -63,7 +72,7 @@ class GroupCoordinator:
         )
         self._runtime = CoordinatorRuntime(
             GROUP_METADATA_TOPIC,
-            lambda: GroupShard(group_config, surroundings),
+            lambda: _new_shard(group_config, surroundings),
             clock=clock,
             replica_manager=replica_manager,
             disk=disk,

@@ -191,6 +191,13 @@ class ClientQuotas:
             self._record(CONSUMER_BYTE_RATE, context, -size)
         return throttle_ms
 
+    def shared(self, context: RequestContext, size: int) -> int:
+        """Counts an answer to ShareFetch; how long its client is muted after it, in milliseconds.
+
+        The answer is sent in any case. Apache Kafka withholds it, and nobody gets its records until their locks end.
+        """
+        return self._record(CONSUMER_BYTE_RATE, context, size)
+
     def _request_throttle_ms(self, context: RequestContext) -> int:
         if not self._bounds[REQUEST_PERCENTAGE] or context.api_key in EXEMPT_FROM_REQUEST_QUOTA:
             return 0

@@ -7,25 +7,28 @@ two jobs that keep the log short: snapshots of what is cold, and pruning of what
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from pykbroker.cluster.image import SHARE_GROUP_STATE_TOPIC
-from pykbroker.config.broker import BrokerConfig
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.coordinator.result import Now, Result
-from pykbroker.coordinator.share.shard import ShareShard
-from pykbroker.coordinator.share.state import ShareKey
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.clock import Clock
 from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted
-from pykbroker.server.disk import Disk
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import ReplicaManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.coordinator.result import Now, Result
+    from pykbroker.coordinator.share.shard import ShareShard
+    from pykbroker.coordinator.share.state import ShareKey
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,12 @@ def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
     return ErrorCode.UNKNOWN_SERVER_ERROR if code in _TOO_LARGE else code
 
 
+def _new_shard(updates: int, partitions: Callable[[UUID], int]) -> ShareShard:
+    from pykbroker.coordinator.share.shard import ShareShard  # A broker without share groups needs no rules of theirs.
+
+    return ShareShard(updates, partitions)
+
+
 class ShareCoordinator:
     """The share coordinator's part of this broker. Methods raise KafkaError with Kafka's answer."""
 
@@ -71,7 +80,7 @@ class ShareCoordinator:
         updates = config.share_coordinator_snapshot_update_records_per_snapshot
         self._runtime = CoordinatorRuntime(
             SHARE_GROUP_STATE_TOPIC,
-            lambda: ShareShard(updates, self._partitions),
+            lambda: _new_shard(updates, self._partitions),
             clock=clock,
             replica_manager=replica_manager,
             disk=disk,

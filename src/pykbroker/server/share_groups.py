@@ -6,28 +6,31 @@ The coordinator decides which share-partitions' states have to begin or go; here
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import trio
 
 from pykbroker.coordinator.group.share_groups import AlteredTopic, Begin, Caller, DeletedTopic, Described, ShareGroups
-from pykbroker.coordinator.result import Draft
 from pykbroker.coordinator.share.state import NO_COUNT, NO_OFFSET, ShareKey, ShareState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
 from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
-from pykbroker.protocol.messages.share_group_heartbeat import (
-    ShareGroupHeartbeatRequest,
-    ShareGroupHeartbeatResponse,
-)
-from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels, ChannelError
-from pykbroker.server.group_coordinator import GroupCoordinator
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.server.share_persister import SharePersister
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from pykbroker.coordinator.result import Draft
+    from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
+    from pykbroker.protocol.messages.share_group_heartbeat import (
+        ShareGroupHeartbeatRequest,
+        ShareGroupHeartbeatResponse,
+    )
+    from pykbroker.protocol.topic_partition import TopicPartition
+    from pykbroker.server.group_coordinator import GroupCoordinator
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_persister import SharePersister
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,7 @@ became of a write; a timer ends locks, and whoever waits for records is told whe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVarTuple
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeVarTuple
 
 import trio
 
@@ -21,14 +19,19 @@ from pykbroker.config.group import BY_DURATION, duration_ms
 from pykbroker.coordinator.share.shard import NOT_HOSTED, ShareWrite
 from pykbroker.coordinator.share.state import NO_OFFSET, ShareKey
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.clock import Clock
-from pykbroker.server.disk import Disk
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.purgatory import Purgatory
-from pykbroker.server.replica import Replica
-from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.server.share_persister import SharePersister
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from uuid import UUID
+
+    from pykbroker.protocol.topic_partition import TopicPartition
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.purgatory import Purgatory
+    from pykbroker.server.replica import Replica
+    from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.share_persister import SharePersister
 
 log = logging.getLogger(__name__)
 

@@ -6,25 +6,28 @@ asks it: by a call if that is this broker, else by Kafka's inter-broker requests
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
 from pykbroker.cluster.in_flight import StateBatch
-from pykbroker.coordinator.share.shard import ShareWrite
 from pykbroker.coordinator.share.state import ShareKey, ShareState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.message import Message
 from pykbroker.protocol.messages.delete_share_group_state import DeleteShareGroupStateRequest
 from pykbroker.protocol.messages.initialize_share_group_state import InitializeShareGroupStateRequest
 from pykbroker.protocol.messages.read_share_group_state import ReadShareGroupStateRequest
 from pykbroker.protocol.messages.read_share_group_state_summary import ReadShareGroupStateSummaryRequest
 from pykbroker.protocol.messages.write_share_group_state import WriteShareGroupStateRequest
 from pykbroker.server.broker_channel import BrokerChannels, ChannelError
-from pykbroker.server.controller_runtime import ControllerRuntime
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.share_coordinator import ShareCoordinator
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from pykbroker.coordinator.share.shard import ShareWrite
+    from pykbroker.protocol.message import Message
+    from pykbroker.server.controller_runtime import ControllerRuntime
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.share_coordinator import ShareCoordinator
 
 A = TypeVar("A")
 

@@ -1,7 +1,8 @@
 """Clients' own metrics: who they are, what they shall push, and where what they push goes (KIP-714).
 
 Served only where somebody wants them: Apache Kafka advertises the two APIs when a `metric.reporters` class takes
-telemetry, this broker when `metric.reporters` names REPORTER or whoever embeds it hands in a receiver.
+telemetry, this broker when `metric.reporters` names the one here (`config.client_metrics.REPORTER`) or whoever embeds
+it hands in a receiver.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REPORTER = "pykbroker.telemetry.Log"
-"""In `metric.reporters`: what clients push is taken, and its size logged at debug level."""
 MOST_GROWTH = 32
 """How many times `telemetry.max.bytes` a push may decompress to."""
 
@@ -41,12 +40,8 @@ class ClientMetrics(NamedTuple):
 Receiver = Callable[[ClientMetrics], None]
 
 
-def receiver_for(config: BrokerConfig) -> Receiver | None:
-    """What a broker of its own does with pushes: nothing, so that it isn't asked, or a line in its log."""
-    return _log if REPORTER in config.metric_reporters else None
-
-
-def _log(pushed: ClientMetrics) -> None:
+def log_size(pushed: ClientMetrics) -> None:
+    """What a broker of its own does with a push."""
     log.debug("client %r (%s) pushed %d bytes of metrics", *pushed[1::-1], len(pushed.metrics))
 
 

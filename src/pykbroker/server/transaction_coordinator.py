@@ -7,32 +7,29 @@ It sees to it that what is decided gets its markers, however often that has to b
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from pykbroker.cluster.features import TRANSACTION_VERSION
 from pykbroker.cluster.image import TRANSACTION_STATE_TOPIC
-from pykbroker.config.broker import BrokerConfig
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.coordinator.transaction.shard import (
-    Producer,
-    ProducerAnswer,
-    TransactionConfig,
-    TransactionFilter,
-    TransactionShard,
-)
-from pykbroker.coordinator.transaction.transaction_state import PREPARE_COMMIT, Transaction
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.clock import Clock
 from pykbroker.server.coordinator_runtime import MOVED, TOO_LARGE, UNAVAILABLE, CoordinatorRuntime, Hosted
-from pykbroker.server.disk import Disk
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.producer_ids import ProducerIds
-from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.server.transaction_markers import Marker, TransactionMarkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.coordinator.transaction.shard import Producer, ProducerAnswer, TransactionFilter, TransactionShard
+    from pykbroker.coordinator.transaction.transaction_state import Transaction
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.disk import Disk
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.producer_ids import ProducerIds
+    from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +41,17 @@ FATAL = frozenset((ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.TRANSACTION_COORD
 """Another coordinator, or a later transaction, was there first: this one's markers aren't wanted any more."""
 NOT_NEEDED = frozenset((ErrorCode.NONE, ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT, ErrorCode.UNSUPPORTED_VERSION))
 """The partition needs no (further) marker."""
+
+
+def _new_shard(config: BrokerConfig, transaction_version: Callable[[], int]) -> TransactionShard:
+    from pykbroker.coordinator.transaction.shard import TransactionConfig, TransactionShard  # Rare: most have none.
+
+    shard_config = TransactionConfig(
+        config.transaction_abort_timed_out_transaction_cleanup_interval_ms,
+        config.transaction_remove_expired_transaction_cleanup_interval_ms,
+        config.transactional_id_expiration_ms,
+    )
+    return TransactionShard(shard_config, transaction_version)
 
 
 class TransactionCoordinator:
@@ -64,14 +72,9 @@ class TransactionCoordinator:
         self._metadata = metadata
         self._producer_ids = producer_ids
         self._markers = markers
-        shard_config = TransactionConfig(
-            config.transaction_abort_timed_out_transaction_cleanup_interval_ms,
-            config.transaction_remove_expired_transaction_cleanup_interval_ms,
-            config.transactional_id_expiration_ms,
-        )
         self._runtime = CoordinatorRuntime(
             TRANSACTION_STATE_TOPIC,
-            lambda: TransactionShard(shard_config, self._transaction_version),
+            lambda: _new_shard(config, self._transaction_version),
             clock=clock,
             replica_manager=replica_manager,
             disk=disk,
@@ -182,7 +185,7 @@ class TransactionCoordinator:
         marker = Marker(
             transaction.producer_id,
             transaction.producer_epoch,
-            transaction.state is PREPARE_COMMIT,
+            transaction.commits,
             hosted.epoch,
             transaction.version,
         )

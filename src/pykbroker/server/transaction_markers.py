@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC, NO_LEADER, TRANSACTION_STATE_TOPIC
-from pykbroker.config.broker import BrokerConfig
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.write_txn_markers import WriteTxnMarkersRequest
 from pykbroker.protocol.records.control import ControlType, build_marker
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels, ChannelError
-from pykbroker.server.clock import Clock
-from pykbroker.server.group_coordinator import GroupCoordinator
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import ReplicaManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.group_coordinator import GroupCoordinator
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import trio
 
 from pykbroker.cluster.image import NO_LEADER
-from pykbroker.config.broker import BrokerConfig
-from pykbroker.coordinator.transaction.shard import Producer
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels, ChannelError
-from pykbroker.server.clock import Clock
-from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import ReplicaManager
-from pykbroker.server.transaction_coordinator import TransactionCoordinator
 from pykbroker.storage.producer_state import NOT_REQUIRED, Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pykbroker.config.broker import BrokerConfig
+    from pykbroker.coordinator.transaction.shard import Producer
+    from pykbroker.server.clock import Clock
+    from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.replica_manager import ReplicaManager
+    from pykbroker.server.transaction_coordinator import TransactionCoordinator
 
 log = logging.getLogger(__name__)
 

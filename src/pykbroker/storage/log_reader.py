@@ -83,18 +83,19 @@ class LogReader:
         while True:
             segments = self.segments  # first: a replacement publishes the bases first, so a search begins early
             try:
-                records = self._slice(segments, offset, max_bytes, upper_bound, min_one_message)
+                records, base = self._slice(segments, offset, max_bytes, upper_bound, min_one_message)
             except OSError as error:
                 if self.segments is segments:
                     raise self._storage_error(f"Cannot read {self.topic_partition}", error) from error
                 if offset < self.log_start_offset:  # Deleted between the search and the look.
                     raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE) from error
             else:
-                return LogRead(records, offset, self.log_start_offset, end)
+                return LogRead(records, offset, self.log_start_offset, end, base)
 
     def _slice(
         self, segments: list[LogSegment], offset: int, max_bytes: int, upper_bound: int, min_one_message: bool
-    ) -> FileSlice | None:
+    ) -> tuple[FileSlice | None, int]:
+        """The records, and the base offset of the segment that they lie in."""
         place = max(bisect_right(self._bases, offset) - 1, 0)
         while place < len(segments):
             segment = segments[place]
@@ -112,8 +113,8 @@ class LogReader:
             records = segment.slice(position, min(stop - position, max(max_bytes, size)))
             if place < len(segments):
                 segment.let_go()
-            return records
-        return None
+            return records, segment.base_offset
+        return None, -1
 
     def segments_from(self, offset: int) -> list[LogSegment]:
         """The segment that holds an offset and all later ones."""
@@ -129,6 +130,21 @@ class LogReader:
                 if entry.last_stable_offset >= upper_bound:
                     return sorted(found, key=lambda aborted: aborted[1])
         return sorted(found, key=lambda aborted: aborted[1])
+
+    def aborted_in(self, read: LogRead) -> list[tuple[int, int]]:
+        """The same for what was just read: up to the next entry of the offset index behind it, as Kafka does."""
+        records = read.records
+        if records is None:
+            return []
+        segments = self.segments_from(read.segment_base)
+        end = self.log_end_offset
+        if segments[0].base_offset == read.segment_base:  # Else another thread has just replaced it by a larger one.
+            following = segments[0].index.at_or_after(records.position + len(records))
+            if following is not None:
+                end = segments[0].base_offset + following[0]
+            elif len(segments) > 1:
+                end = segments[1].base_offset
+        return self.aborted_transactions(read.start_offset, end)
 
     def offset_for_timestamp(self, timestamp: int, upper_bound: int) -> TimestampOffset | None:
         """The first record at or after a time (ms) that is visible below `upper_bound`; reads and decodes a batch."""

@@ -29,3 +29,5 @@ class LogRead:
     start_offset: int
     log_start_offset: int
     log_end_offset: int
+    segment_base: int = -1
+    """The base offset of the segment that `records` lie in."""

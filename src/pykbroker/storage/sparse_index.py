@@ -213,6 +213,19 @@ class OffsetIndex(SparseIndex):
     __slots__ = ()
     entry = Struct(">ii")
 
+    def at_or_after(self, position: int) -> tuple[int, int] | None:
+        """The first pair whose position is not below `position`."""
+        low, high = 0, len(self)
+        if high == 0 or (self.last() or (0, 0))[1] < position:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            if self.get(middle)[1] < position:
+                low = middle + 1
+            else:
+                high = middle
+        return self.get(low)
+
 
 class TimeIndex(SparseIndex):
     """`.timeindex`: (timestamp, offset - base): the largest timestamp up to that offset. A hint, to be verified."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.message import Message, Piece
+
+if TYPE_CHECKING:
+    import ssl
 
 TIMEOUT = 30.0
 
@@ -24,10 +27,18 @@ class WireClient:
     """A blocking connection: `with WireClient(host, port) as client: client.request(MetadataRequest(), 12)`."""
 
     def __init__(
-        self, host: str, port: int, *, client_id: str | None = "wire-client", timeout: float = TIMEOUT
+        self,
+        host: str,
+        port: int,
+        *,
+        client_id: str | None = "wire-client",
+        timeout: float = TIMEOUT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self._client_id = client_id
         self._correlation_id = 0
 

@@ -276,6 +276,8 @@ def offsets_in_a_transaction(driver: Driver, prefix: str) -> Any:
         producer.send_offset(consumer, (source, 0), 5)
         if kept:
             producer.commit()
+            # EndTxn is answered before the markers are written, and this consumer doesn't wait for stable offsets.
+            wait_for(lambda: consumer.committed((source, 0)) is not None, "the offset is committed")
         else:
             producer.abort()
         offset = consumer.committed((source, 0))

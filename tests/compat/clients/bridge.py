@@ -27,6 +27,9 @@ from driver import (
     Partition,
     Record,
     Report,
+    ShareAdmin,
+    ShareConsumer,
+    Shared,
     Transactions,
     error_name,
 )
@@ -203,6 +206,72 @@ class BridgeTransactions(Transactions):
         self._call("close")
 
 
+class BridgeShareConsumer(ShareConsumer):
+    def __init__(self, bridge: Bridge, group: str, *, explicit: bool, most: int) -> None:
+        self._bridge = bridge
+        self._handle = bridge.call("share.new", group=group, explicit=explicit, most=most)
+
+    def _call(self, name: str, **arguments: Any) -> Any:
+        return self._bridge.call(f"share.{name}", consumer=self._handle, **arguments)
+
+    def subscribe(self, topic: str) -> None:
+        self._call("subscribe", topic=topic)
+
+    def poll(self, seconds: float) -> list[Shared]:
+        return [
+            Shared(topic, partition, offset, base64.b64decode(value), deliveries)
+            for topic, partition, offset, value, deliveries in self._call("poll", seconds=seconds)
+        ]
+
+    def acknowledge(self, record: Shared, kind: str) -> None:
+        self._call("acknowledge", partition=record.partition, offset=record.offset, kind=kind)
+
+    def commit(self) -> None:
+        self._call("commit")
+
+    def close(self) -> None:
+        self._call("close")
+
+
+class BridgeShareAdmin(ShareAdmin):
+    def __init__(self, bridge: Bridge, group: str) -> None:
+        self._bridge = bridge
+        self._group = group
+
+    def _call(self, name: str, **arguments: Any) -> Any:
+        return self._bridge.call(f"share.admin.{name}", group=self._group, **arguments)
+
+    def _refusal(self, name: str, **arguments: Any) -> str:
+        try:
+            self._call(name, **arguments)
+        except BrokerError as error:
+            return str(error)
+        return "NONE"
+
+    def configure(self, **config: str) -> None:
+        self._call("configure", config={name.replace("_", "."): value for name, value in config.items()})
+
+    def listed(self) -> bool:
+        return bool(self._call("listed"))
+
+    def described(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("described")
+        return found
+
+    def offsets(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("offsets")
+        return found
+
+    def alter_offset(self, topic: str, offset: int) -> str:
+        return self._refusal("alter_offset", topic=topic, offset=offset)
+
+    def delete_offsets(self, topic: str) -> str:
+        return self._refusal("delete_offsets", topic=topic)
+
+    def delete(self) -> str:
+        return self._refusal("delete")
+
+
 class BridgeAdmin(Admin):
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
@@ -238,6 +307,9 @@ class BridgeAdmin(Admin):
     def broker_config(self, broker: int) -> dict[str, str]:
         found = self._bridge.call("admin.config", kind="broker", name=str(broker))
         return {key: value for key, (value, _) in found.items()}
+
+    def alter_config(self, kind: str, name: str, config: Mapping[str, str]) -> None:
+        self._bridge.call("admin.alter_config", kind=kind, name=name, config=dict(config))
 
     def list_groups(self) -> set[str]:
         return set(self._bridge.call("admin.list_groups"))
@@ -281,6 +353,12 @@ class BridgeDriver(Driver):
 
     def transactions(self, transactional_id: str) -> BridgeTransactions:
         return BridgeTransactions(self._bridge, transactional_id)
+
+    def share_consumer(self, group: str, *, explicit: bool = False, most: int = 500) -> BridgeShareConsumer:
+        return BridgeShareConsumer(self._bridge, group, explicit=explicit, most=most)
+
+    def share_admin(self, group: str) -> BridgeShareAdmin:
+        return BridgeShareAdmin(self._bridge, group)
 
     def admin(self) -> BridgeAdmin:
         return BridgeAdmin(self._bridge)

@@ -40,7 +40,7 @@ ERROR_NAMES = {
     90: "PRODUCER_FENCED",
 }
 WORKERS = 6
-SECONDS_PER_BEHAVIOUR = 60
+SECONDS_PER_BEHAVIOUR = 100
 
 Partition = tuple[str, int]
 
@@ -174,6 +174,67 @@ class Transactions:
         raise NotImplementedError
 
 
+@dataclass
+class Shared:
+    """A record that a share consumer was handed; `deliveries`: how often it has been handed to anybody."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    deliveries: int
+
+
+class ShareConsumer:
+    """A consumer of a share group in the words that the behaviours use."""
+
+    def subscribe(self, topic: str) -> None:
+        raise NotImplementedError
+
+    def poll(self, seconds: float) -> list[Shared]:
+        raise NotImplementedError
+
+    def acknowledge(self, record: Shared, kind: str) -> None:
+        """Says "accept", "release", "reject", or "renew", which goes out with the next poll or commit."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Sends what was said of records, and waits for the answers."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class ShareAdmin:
+    """Administration of one share group."""
+
+    def configure(self, **config: str) -> None:
+        """Sets the group's configs; names with _ for each dot."""
+        raise NotImplementedError
+
+    def listed(self) -> bool:
+        raise NotImplementedError
+
+    def described(self) -> dict[str, Any]:
+        """state, members as lists of their partitions."""
+        raise NotImplementedError
+
+    def offsets(self) -> dict[str, Any]:
+        """By partition: start offset and lag."""
+        raise NotImplementedError
+
+    def alter_offset(self, topic: str, offset: int) -> str:
+        """Of partition 0; the error's name."""
+        raise NotImplementedError
+
+    def delete_offsets(self, topic: str) -> str:
+        raise NotImplementedError
+
+    def delete(self) -> str:
+        raise NotImplementedError
+
+
 class Admin:
     """Admin calls; a mapping to names of errors where the request takes several names."""
 
@@ -245,6 +306,13 @@ class Driver:
     def transactions(self, transactional_id: str) -> Transactions:
         raise NotImplementedError
 
+    def share_consumer(self, group: str, *, explicit: bool = False, most: int = 500) -> ShareConsumer:
+        """`most` records a poll; `explicit`: accepts nothing by itself."""
+        raise NotImplementedError
+
+    def share_admin(self, group: str) -> ShareAdmin:
+        raise NotImplementedError
+
     def admin(self) -> Admin:
         raise NotImplementedError
 
@@ -307,11 +375,15 @@ def run(driver: Any, behaviours: Mapping[str, Behaviour], prefix: str, names: Se
 def main(
     driver_class: type[Any], behaviours: Mapping[str, Behaviour], arguments: Sequence[str] = tuple(sys.argv[1:])
 ) -> None:
-    """`BOOTSTRAP PREFIX BEHAVIOUR…`, or `BOOTSTRAP --member GROUP TOPIC` to be a group member until killed."""
+    """`BOOTSTRAP PREFIX BEHAVIOUR…`, or `BOOTSTRAP --member GROUP TOPIC` to be a group member until killed
+    (--share-member: of a share group).
+    """
     bootstrap, prefix, *names = arguments
     driver = driver_class(bootstrap)
     if prefix == "--member":
         be_member(driver, *names)
+    if prefix == "--share-member":
+        be_share_member(driver, *names)
     run(driver, behaviours, prefix, names)
     sys.stdout.flush()
     os._exit(0)
@@ -327,3 +399,13 @@ def be_member(driver: Any, group: str, topic: str) -> None:
         if consumer.assignment() != shown:
             shown = set(consumer.assignment())
             print(json.dumps(sorted(partition for _, partition in shown)), flush=True)
+
+
+def be_share_member(driver: Driver, group: str, topic: str) -> None:
+    """Take a record of a share group, print its offset, and hold it until killed."""
+    consumer = driver.share_consumer(group, explicit=True, most=1)
+    consumer.subscribe(topic)
+    while not (records := consumer.poll(0.2)):
+        pass
+    print(json.dumps([record.offset for record in records]), flush=True)
+    threading.Event().wait()

@@ -60,10 +60,11 @@ class Member:
 class MemberProcess:
     """The same client as a process, which can be killed without a word to the broker."""
 
-    def __init__(self, driver: Driver, group: str, topic: str) -> None:
+    def __init__(self, driver: Driver, group: str, topic: str, role: str = "--member") -> None:
+        """In another role than the ordinary one `assigned` is what that prints."""
         self.assigned: list[int] = []
         self._process = subprocess.Popen(
-            [sys.executable, sys.argv[0], driver.bootstrap, "--member", group, topic],
+            [sys.executable, sys.argv[0], driver.bootstrap, role, group, topic],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )

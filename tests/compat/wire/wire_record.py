@@ -16,11 +16,12 @@ import wire_consumer_groups
 import wire_data
 import wire_dynamic
 import wire_groups
+import wire_share_groups
 import wire_transactions
 from wire_talk import CONVERSATIONS, hold
 
 RECORDED = Path(__file__).parent / "apache_kafka.json"
-MODULES = (wire_data, wire_groups, wire_consumer_groups, wire_admin, wire_transactions, wire_dynamic)
+MODULES = (wire_data, wire_groups, wire_consumer_groups, wire_share_groups, wire_admin, wire_transactions, wire_dynamic)
 
 
 def record(bootstrap: str) -> dict[str, dict[str, list[str]]]:

@@ -22,6 +22,11 @@ Leaving = tuple[str, str | None]
 """Member id and group instance id, as LeaveGroup names who leaves."""
 
 
+Fetcher = tuple[str | None, int]
+"""Member id and epoch, as OffsetFetch 9 names who asks."""
+NOBODY: Fetcher = (None, -1)
+
+
 class Joiner(NamedTuple):
     """What the connection tells of a member that joins; `uuid` makes its id, should it need one."""
 

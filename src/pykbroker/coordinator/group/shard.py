@@ -19,7 +19,7 @@ from pykbroker.coordinator.group.consumer_group import ConsumerGroup
 from pykbroker.coordinator.group.consumer_groups import Caller, ConsumerGroups
 from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.groups import Groups
-from pykbroker.coordinator.group.member import Joiner, Leaving, join_error
+from pykbroker.coordinator.group.member import NOBODY, Fetcher, Joiner, Leaving, join_error
 from pykbroker.coordinator.group.offsets import GroupOffsets, OffsetToCommit
 from pykbroker.coordinator.group.records import (
     LEGACY_OFFSET_KEY,
@@ -45,9 +45,6 @@ from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRe
 from pykbroker.protocol.topic_partition import TopicPartition
 
 A = TypeVar("A")
-Fetcher = tuple[str | None, int]
-"""Member id and epoch, as OffsetFetch 9 names who asks."""
-NOBODY: Fetcher = (None, -1)
 
 
 class GroupShard:

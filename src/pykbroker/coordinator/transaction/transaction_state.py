@@ -94,6 +94,11 @@ class Transaction:
     """The epoch before, for a client that asks again because it missed the answer. Not in the record."""
 
     @property
+    def commits(self) -> bool:
+        """Whether it is decided that it is committed, and markers are to say so."""
+        return self.state is PREPARE_COMMIT
+
+    @property
     def is_exhausted(self) -> bool:
         """Whether the producer id has no epoch left to give out."""
         return self.producer_epoch >= LAST_EPOCH

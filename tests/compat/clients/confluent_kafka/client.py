@@ -9,6 +9,7 @@ from typing import Any
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
+import share_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
 from confluent_kafka.admin import (
     AdminClient,
@@ -29,6 +30,9 @@ from driver import (
     Partition,
     Record,
     Report,
+    ShareAdmin,
+    ShareConsumer,
+    Shared,
     Transactions,
     error_name,
     main,
@@ -233,6 +237,45 @@ class ConfluentTransactions(Transactions):
         self._producer.flush(30)
 
 
+class ConfluentShareConsumer(ShareConsumer):
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._consumer = ck.ShareConsumer(config)
+
+    def subscribe(self, topic: str) -> None:
+        self._consumer.subscribe([topic])
+
+    def poll(self, seconds: float) -> list[Shared]:
+        messages = list(self._consumer.poll(seconds))
+        failed = [m.error() for m in messages if m.error()]
+        if failed:
+            raise ck.KafkaException(failed[0])
+        return [Shared(m.topic(), m.partition(), m.offset(), m.value(), m.delivery_count()) for m in messages]
+
+    def acknowledge(self, record: Shared, kind: str) -> None:
+        self._consumer.acknowledge_offset(
+            record.topic, record.partition, record.offset, ck.AcknowledgeType[kind.upper()]
+        )
+
+    def commit(self) -> None:
+        failed = [error for error in self._consumer.commit_sync(30).values() if error is not None]
+        if failed:
+            raise failed[0]
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class ConfluentShareAdmin(ShareAdmin):
+    """Its admin client knows nothing of share groups but their configs."""
+
+    def __init__(self, bootstrap: str, group: str) -> None:
+        self._admin = ConfluentAdmin(bootstrap)
+        self._group = group
+
+    def configure(self, **config: str) -> None:
+        self._admin.alter_config("group", self._group, {key.replace("_", "."): value for key, value in config.items()})
+
+
 class ConfluentDriver(Driver):
     name = "confluent_kafka"
     version = f"{ck.__version__} (librdkafka {ck.libversion()[0]})"
@@ -296,6 +339,21 @@ class ConfluentDriver(Driver):
 
     def transactions(self, transactional_id: str) -> ConfluentTransactions:
         return ConfluentTransactions(self.bootstrap, transactional_id)
+
+    def share_consumer(self, group: str, *, explicit: bool = False, most: int = 500) -> ConfluentShareConsumer:
+        return ConfluentShareConsumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": group,
+                "share.acknowledgement.mode": "explicit" if explicit else "implicit",
+                "max.poll.records": most,
+                "fetch.wait.max.ms": 100,
+                "log_level": 3,  # It warns that it is a preview.
+            }
+        )
+
+    def share_admin(self, group: str) -> ConfluentShareAdmin:
+        return ConfluentShareAdmin(self.bootstrap, group)
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(self.bootstrap)

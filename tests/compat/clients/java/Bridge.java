@@ -136,6 +136,10 @@ public final class Bridge {
             return TRANSACTIONAL.get(request.get("producer").asInt())
                     .call(name.substring(13), request, consuming == null ? null : consuming.consumer);
         }
+        if (name.startsWith("share.")) {
+            return Class.forName("Sharing").getMethod("call", String.class, String.class, JsonNode.class)
+                    .invoke(null, bootstrap, name.substring(6), request);
+        }
         return administrate(name.substring(6), request);
     }
 
@@ -239,6 +243,10 @@ public final class Bridge {
             if (options.has("instance_id")) {
                 config.put("group.instance.id", options.get("instance_id").asText());
             }
+            if (options.path("protocol").asText("").equals("consumer")) {
+                config.put("group.protocol", "consumer");
+                config.put("group.remote.assignor", options.path("assignor").asText("uniform"));
+            }
             if (options.path("strategy").asText("").equals("cooperative-sticky")) {
                 config.put("partition.assignment.strategy",
                         "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
@@ -253,7 +261,11 @@ public final class Bridge {
                 case "subscribe":
                     List<String> topics = new ArrayList<>();
                     request.get("topics").forEach(topic -> topics.add(topic.asText()));
-                    consumer.subscribe(topics, listener);
+                    if (topics.get(0).startsWith("^")) {
+                        subscribeToExpression(topics.get(0));
+                    } else {
+                        consumer.subscribe(topics, listener);
+                    }
                     return null;
                 case "subscribe_pattern":
                     consumer.subscribe(Pattern.compile(request.get("pattern").asText()), listener);
@@ -303,6 +315,14 @@ public final class Bridge {
                 default:
                     throw new IllegalArgumentException(name);
             }
+        }
+
+        /** One that the broker matches: came with 4.0. */
+        private void subscribeToExpression(String expression) throws Exception {
+            Class<?> type = Class.forName("org.apache.kafka.clients.consumer.SubscriptionPattern");
+            invoke(consumer, KafkaConsumer.class, "subscribe",
+                    new Class<?>[] {type, ConsumerRebalanceListener.class},
+                    type.getConstructor(String.class).newInstance(expression), listener);
         }
 
         private static TopicPartition partition(JsonNode pair) {
@@ -443,6 +463,10 @@ public final class Bridge {
                 return describeCluster(admin().describeCluster());
             case "config":
                 return config(request.get("kind").asText(), request.get("name").asText());
+            case "alter_config":
+                alterConfig(resource(request.get("kind").asText(), request.get("name").asText()),
+                        request.get("config"));
+                return null;
             default:
                 return Groups.administrate(admin(), name, request);
         }
@@ -496,9 +520,35 @@ public final class Bridge {
         return described;
     }
 
-    private static Object config(String kind, String name) throws Exception {
-        ConfigResource resource = new ConfigResource(
+    private static ConfigResource resource(String kind, String name) {
+        return new ConfigResource(
                 kind.equals("topic") ? ConfigResource.Type.TOPIC : ConfigResource.Type.BROKER, name);
+    }
+
+    /** alterConfigs went with 4.0, incrementalAlterConfigs came with 2.3. */
+    private static void alterConfig(ConfigResource resource, JsonNode config) throws Exception {
+        List<ConfigEntry> entries = new ArrayList<>();
+        config.fields().forEachRemaining(one -> entries.add(new ConfigEntry(one.getKey(), one.getValue().asText())));
+        Object result;
+        try {
+            Class<?> change = Class.forName("org.apache.kafka.clients.admin.AlterConfigOp");
+            Class<?> kinds = Class.forName("org.apache.kafka.clients.admin.AlterConfigOp$OpType");
+            Object set = kinds.getField("SET").get(null);
+            List<Object> changes = new ArrayList<>();
+            for (ConfigEntry entry : entries) {
+                changes.add(change.getConstructor(ConfigEntry.class, kinds).newInstance(entry, set));
+            }
+            result = invoke(admin(), AdminClient.class, "incrementalAlterConfigs", new Class<?>[] {Map.class},
+                    Collections.singletonMap(resource, changes));
+        } catch (ClassNotFoundException before) {
+            result = invoke(admin(), AdminClient.class, "alterConfigs", new Class<?>[] {Map.class},
+                    Collections.singletonMap(resource, new Config(entries)));
+        }
+        ((KafkaFuture<?>) either(result, result.getClass(), "all")).get();
+    }
+
+    private static Object config(String kind, String name) throws Exception {
+        ConfigResource resource = resource(kind, name);
         Config config = admin().describeConfigs(Collections.singletonList(resource)).all().get().get(resource);
         Map<String, Object> entries = new HashMap<>();
         for (ConfigEntry entry : config.entries()) {

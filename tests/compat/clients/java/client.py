@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
+import share_behaviours  # noqa: F401
+import streams_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
 from bridge import BridgeDriver
 from driver import main

@@ -23,6 +23,7 @@ const packed = (data) => (data === null || data === undefined ? null : Buffer.fr
 const unpacked = (text) => (text === null ? null : Buffer.from(text, "base64"));
 const codecs = { gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4 };
 const consumers = new Map();
+const producers = new Map();
 let shared = null;
 
 async function admin() {
@@ -98,6 +99,7 @@ class Consuming {
       heartbeatInterval: 500,
       metadataMaxAge: 500,
       allowAutoTopicCreation: this.options.auto_create === true,
+      readUncommitted: this.options.committed_only !== true,
       retry: { retries: 20, initialRetryTime: 100, maxRetryTime: 500 },
     };
     settings.sessionTimeout = this.options.session_ms ?? 30000;
@@ -180,6 +182,52 @@ class Consuming {
   }
 }
 
+class Transactional {
+  static async begun(transactionalId) {
+    const made = new Transactional();
+    made.producer = kafka.producer({
+      createPartitioner: Partitioners.DefaultPartitioner,
+      transactionalId,
+      idempotent: true,
+      maxInFlightRequests: 1,
+    });
+    await made.producer.connect();
+    return made;
+  }
+
+  async call(name, request) {
+    switch (name) {
+      case "begin":
+        this.sent = [];
+        this.transaction = await this.producer.transaction();
+        return;
+      case "send": {
+        const messages = request.values.map((value) => ({ value: unpacked(value) }));
+        this.sent.push(this.transaction.send({ topic: request.topic, messages }));
+        return;
+      }
+      case "flush":
+        await Promise.all(this.sent);
+        return;
+      case "send_offset": {
+        const [topic, partition] = request.partition;
+        const topics = [{ topic, partitions: [{ partition, offset: String(request.offset) }] }];
+        return this.transaction.sendOffsets({ consumerGroupId: request.group, topics });
+      }
+      case "commit":
+        await Promise.all(this.sent);
+        return this.transaction.commit();
+      case "abort":
+        await Promise.allSettled(this.sent);
+        return this.transaction.abort();
+      case "close":
+        return this.producer.disconnect();
+      default:
+        throw new Error(`no call ${name}`);
+    }
+  }
+}
+
 function told({ topic, partition, message }) {
   const headers = Object.entries(message.headers ?? {}).flatMap(([key, value]) =>
     (Array.isArray(value) ? value : [value]).map((one) => [key, packed(one)]),
@@ -246,6 +294,12 @@ async function administrate(name, request) {
         resources[0].configEntries.map((one) => [one.configName, [one.configValue, one.configSource === 1]]),
       );
     }
+    case "alter_config": {
+      const type = request.kind === "topic" ? ConfigResourceTypes.TOPIC : ConfigResourceTypes.BROKER;
+      const configEntries = Object.entries(request.config).map(([name, value]) => ({ name, value }));
+      await client.alterConfigs({ validateOnly: false, resources: [{ type, name: request.name, configEntries }] });
+      return null;
+    }
     case "list_groups":
       return (await client.listGroups()).groups.map((one) => one.groupId);
     case "describe_group": {
@@ -300,6 +354,12 @@ async function call(request) {
     return consumers.size;
   }
   if (name.startsWith("consumer.")) return consumers.get(request.consumer).call(name.slice(9), request);
+  if (name === "transactions.new") {
+    const made = await Transactional.begun(request.transactional_id);
+    producers.set(producers.size + 1, made);
+    return producers.size;
+  }
+  if (name.startsWith("transactions.")) return producers.get(request.producer).call(name.slice(13), request);
   return administrate(name.slice(6), request);
 }
 

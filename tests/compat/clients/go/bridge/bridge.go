@@ -4,9 +4,11 @@ package bridge
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 )
 
@@ -81,6 +83,8 @@ type Options struct {
 	InstanceID  string `json:"instance_id"`
 	Strategy    string `json:"strategy"`
 	AutoCreate  bool   `json:"auto_create"`
+	// CommittedOnly leaves out what transactions have open or gave up.
+	CommittedOnly bool `json:"committed_only"`
 }
 
 // NewTopic is a topic to be made.
@@ -91,24 +95,28 @@ type NewTopic struct {
 
 // Request has every argument of every call.
 type Request struct {
-	ID         int              `json:"id"`
-	Call       string           `json:"call"`
-	Consumer   int              `json:"consumer"`
-	Topic      string           `json:"topic"`
-	Records    []Record         `json:"records"`
-	Options    Options          `json:"options"`
-	Group      string           `json:"group"`
-	Partition  Partition        `json:"partition"`
-	Partitions []Partition      `json:"partitions"`
-	Pattern    string           `json:"pattern"`
-	Seconds    float64          `json:"seconds"`
-	Offset     int64            `json:"offset"`
-	Metadata   string           `json:"metadata"`
-	Timestamp  int64            `json:"timestamp"`
-	Totals     map[string]int32 `json:"totals"`
-	Kind       string           `json:"kind"`
-	Name       string           `json:"name"`
-	Topics     json.RawMessage  `json:"topics"`
+	ID              int               `json:"id"`
+	Call            string            `json:"call"`
+	Consumer        int               `json:"consumer"`
+	Producer        int               `json:"producer"`
+	Topic           string            `json:"topic"`
+	Records         []Record          `json:"records"`
+	Options         Options           `json:"options"`
+	Group           string            `json:"group"`
+	Partition       Partition         `json:"partition"`
+	Partitions      []Partition       `json:"partitions"`
+	Pattern         string            `json:"pattern"`
+	Seconds         float64           `json:"seconds"`
+	Offset          int64             `json:"offset"`
+	Metadata        string            `json:"metadata"`
+	Timestamp       int64             `json:"timestamp"`
+	Totals          map[string]int32  `json:"totals"`
+	Kind            string            `json:"kind"`
+	Name            string            `json:"name"`
+	Topics          json.RawMessage   `json:"topics"`
+	Values          [][]byte          `json:"values"`
+	Config          map[string]string `json:"config"`
+	TransactionalID string            `json:"transactional_id"`
 }
 
 // Names reads `topics` as a list of names.
@@ -126,6 +134,16 @@ func (r *Request) NewTopics() (topics map[string]NewTopic) {
 // Consumer does what its methods' names say.
 type Consumer interface {
 	Call(name string, request *Request) (any, error)
+}
+
+// Transactions is a transactional producer: it does what its methods' names say; a consumer is there for its group.
+type Transactions interface {
+	Call(name string, request *Request, consumer Consumer) (any, error)
+}
+
+// Transactional is a client that has transactions.
+type Transactional interface {
+	NewTransactions(transactionalID string) (Transactions, error)
 }
 
 // Client is a client library behind a bridge.
@@ -148,11 +166,12 @@ type server struct {
 	client    Client
 	lock      sync.Mutex
 	consumers map[int]Consumer
+	producers map[int]Transactions
 }
 
 // Serve answers until stdin ends, and then ends the process at once.
 func Serve(client Client) {
-	s := &server{client: client, consumers: map[int]Consumer{}}
+	s := &server{client: client, consumers: map[int]Consumer{}, producers: map[int]Transactions{}}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -197,19 +216,40 @@ func (s *server) call(request *Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.lock.Lock()
-		defer s.lock.Unlock()
-		handle := len(s.consumers) + 1
-		s.consumers[handle] = consumer
-		return handle, nil
-	case len(name) > 9 && name[:9] == "consumer.":
-		s.lock.Lock()
-		consumer := s.consumers[request.Consumer]
-		s.lock.Unlock()
-		return consumer.Call(name[9:], request)
+		return kept(s, s.consumers, consumer), nil
+	case strings.HasPrefix(name, "consumer."):
+		return found(s, s.consumers, request.Consumer).Call(name[len("consumer."):], request)
+	case name == "transactions.new":
+		transactional, ok := s.client.(Transactional)
+		if !ok {
+			return nil, errors.New("the client has no transactions")
+		}
+		producer, err := transactional.NewTransactions(request.TransactionalID)
+		if err != nil {
+			return nil, err
+		}
+		return kept(s, s.producers, producer), nil
+	case strings.HasPrefix(name, "transactions."):
+		producer, consumer := found(s, s.producers, request.Producer), found(s, s.consumers, request.Consumer)
+		return producer.Call(name[len("transactions."):], request, consumer)
 	default:
 		return s.client.Administrate(name[len("admin."):], request)
 	}
+}
+
+// kept gives a handle for what later requests name.
+func kept[T any](s *server, all map[int]T, one T) int {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	handle := len(all) + 1
+	all[handle] = one
+	return handle
+}
+
+func found[T any](s *server, all map[int]T, handle int) T {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return all[handle]
 }
 
 // ModuleVersion is the version of a module that this program was built with.

@@ -143,6 +143,9 @@ func (c *consumer) start(more ...kgo.Opt) (err error) {
 	if c.options.AutoCreate {
 		options = append(options, kgo.AllowAutoTopicCreation())
 	}
+	if c.options.CommittedOnly {
+		options = append(options, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
 	c.client, err = kgo.NewClient(options...)
 	return err
 }
@@ -481,6 +484,8 @@ func (f *franz) Administrate(name string, request *bridge.Request) (any, error) 
 		return f.describeCluster(ctx)
 	case "config":
 		return f.config(ctx, request)
+	case "alter_config":
+		return nil, f.alterConfig(ctx, request)
 	case "list_groups":
 		groups, err := f.admin.ListGroups(ctx)
 		return groups.Groups(), err
@@ -542,6 +547,26 @@ func (f *franz) config(ctx context.Context, request *bridge.Request) (any, error
 		entries[entry.Key] = []any{entry.Value, entry.Source == kmsg.ConfigSourceDynamicTopicConfig}
 	}
 	return entries, found[0].Err
+}
+
+func (f *franz) alterConfig(ctx context.Context, request *bridge.Request) error {
+	changes := []kadm.AlterConfig{}
+	for key, value := range request.Config {
+		changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: &value})
+	}
+	var altered kadm.AlterConfigsResponses
+	var err error
+	if request.Kind == "topic" {
+		altered, err = f.admin.AlterTopicConfigs(ctx, changes, request.Name)
+	} else {
+		var id int32
+		fmt.Sscan(request.Name, &id)
+		altered, err = f.admin.AlterBrokerConfigs(ctx, changes, id)
+	}
+	if err != nil {
+		return err
+	}
+	return altered[0].Err
 }
 
 func (f *franz) describeGroup(ctx context.Context, name string) (any, error) {

@@ -164,6 +164,9 @@ func (c *client) NewConsumer(group string, options bridge.Options) (bridge.Consu
 	if options.Reset == "latest" {
 		config.Consumer.Offsets.Initial = sarama.OffsetNewest
 	}
+	if options.CommittedOnly {
+		config.Consumer.IsolationLevel = sarama.ReadCommitted
+	}
 	config.Consumer.Group.InstanceId = options.InstanceID
 	config.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
 	if options.SessionMs > 0 {
@@ -485,6 +488,18 @@ func (c *client) Administrate(name string, request *bridge.Request) (any, error)
 		return map[string]any{"cluster_id": "", "controller": controller, "brokers": told}, err
 	case "config":
 		return config(admin, request)
+	case "alter_config":
+		entries := map[string]sarama.IncrementalAlterConfigsEntry{}
+		for key, value := range request.Config {
+			entries[key] = sarama.IncrementalAlterConfigsEntry{
+				Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &value,
+			}
+		}
+		kind := sarama.BrokerResource
+		if request.Kind == "topic" {
+			kind = sarama.TopicResource
+		}
+		return nil, admin.IncrementalAlterConfig(kind, request.Name, entries, false)
 	case "list_groups":
 		groups, err := admin.ListConsumerGroups()
 		names := []string{}

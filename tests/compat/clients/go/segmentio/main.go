@@ -466,6 +466,8 @@ func (c *client) look(ctx context.Context, name string, request *bridge.Request)
 		return c.describeTopic(ctx, request.Topic)
 	case "config":
 		return c.config(ctx, request)
+	case "alter_config":
+		return nil, c.alterConfig(ctx, request)
 	case "list_groups":
 		found, err := c.kafka.ListGroups(ctx, &kafka.ListGroupsRequest{})
 		if err != nil {
@@ -501,6 +503,26 @@ func (c *client) describeTopic(ctx context.Context, name string) (any, error) {
 		})
 	}
 	return partitions, nil
+}
+
+func (c *client) alterConfig(ctx context.Context, request *bridge.Request) error {
+	kind := kafka.ResourceTypeBroker
+	if request.Kind == "topic" {
+		kind = kafka.ResourceTypeTopic
+	}
+	resource := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kind, ResourceName: request.Name}
+	for key, value := range request.Config {
+		resource.Configs = append(resource.Configs, kafka.IncrementalAlterConfigsRequestConfig{
+			Name: key, Value: value, ConfigOperation: kafka.ConfigOperationSet,
+		})
+	}
+	altered, err := c.kafka.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{
+		Resources: []kafka.IncrementalAlterConfigsRequestResource{resource},
+	})
+	if err != nil {
+		return err
+	}
+	return altered.Resources[0].Error
 }
 
 func (c *client) config(ctx context.Context, request *bridge.Request) (any, error) {

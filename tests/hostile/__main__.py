@@ -1,0 +1,167 @@
+"""Peers that mean no good, against a broker process: `python -m tests.hostile --half-open 5000 --deaf 100`.
+
+Connections that never finish what they begin, frames that promise more than they bring, readers that never read. The
+broker's memory stays bounded, a bystander is served as before, and whoever only holds a connection is cut.
+"""
+
+import argparse
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fuzz.frames import login_frames
+
+from pykbroker.protocol.connection import encode_request
+from pykbroker.protocol.message import Message
+from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.fetch import FetchRequest
+from pykbroker.protocol.messages.metadata import MetadataRequest
+from pykbroker.protocol.messages.produce import ProduceRequest
+from pykbroker.protocol.records.batch import build_batch
+from pykbroker.testing.client import WireClient, as_bytes
+from pykbroker.testing.process import BrokerProcess
+
+USER, PASSWORD = "alice", "alice-secret"
+LOGIN = login_frames(USER, PASSWORD)
+TOPIC = "loud"
+IDLE_SECONDS = 20
+KB_PER_HALF_OPEN = 24
+MB_PER_KIND = 64
+"""What the other kinds may take together, whatever they promise or ask for."""
+P99_MS = 50.0
+
+
+class Scene:
+    """A broker, a bystander, and those who come to disturb it."""
+
+    def __init__(self, broker: BrokerProcess) -> None:
+        self.broker = broker
+        self.bystander = self.known()
+        self.bystander.request(MetadataRequest(topics=[]), 12)
+        self.quiet = self.p99_ms(300)
+        self.failed = False
+
+    def known(self) -> WireClient:
+        """A connection whose user is proved."""
+        client = WireClient(self.broker.host, self.broker.port)
+        client.socket.sendall(LOGIN)
+        for _ in range(2):
+            client.receive_frame()
+        return client
+
+    def p99_ms(self, requests: int) -> float:
+        """The bystander's, over so many requests."""
+        took = []
+        for _ in range(requests):
+            began = time.monotonic()
+            self.bystander.request(MetadataRequest(topics=[]), 12)
+            took.append(time.monotonic() - began)
+            time.sleep(0.002)
+        return sorted(took)[len(took) * 99 // 100] * 1000
+
+    def memory(self) -> float:
+        """The broker's resident memory in MB."""
+        pages = int(Path(f"/proc/{self.broker.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def act(self, what: str, count: int, room_mb: float, come: Callable[[int], socket.socket]) -> list[socket.socket]:
+        """Has `count` peers come, and says what that did to the broker."""
+        before = most = self.memory()
+        peers = []
+        for number in range(count):
+            peers.append(come(number))
+            if number % 50 == 0:
+                self.bystander.request(MetadataRequest(topics=[]), 12)
+                most = max(most, self.memory())
+        p99, grown = self.p99_ms(300), max(most, self.memory()) - before
+        self.failed |= grown > room_mb or p99 > max(P99_MS, 10 * self.quiet)
+        print(f"{what}: {count}, {grown:+.1f} MB, p99 of others {p99:.1f} ms (before: {self.quiet:.1f} ms)", flush=True)
+        return peers
+
+
+def frame(message: Message, version: int) -> bytes:
+    """A request's bytes."""
+    return b"".join(as_bytes(piece) for piece in encode_request(message, version, 1, "hostile"))
+
+
+def half_open(scene: Scene, number: int) -> socket.socket:
+    """Says nothing, or half a size, or begins to log in and stops in the middle of the token."""
+    sock = socket.create_connection((scene.broker.host, scene.broker.port))
+    sock.sendall((b"", b"\0\0", LOGIN[:-5])[number % 3])
+    return sock
+
+
+def promising(scene: Scene, number: int) -> socket.socket:
+    """A user who announces 100 MB and brings a kilobyte."""
+    sock = scene.known().socket
+    sock.sendall((100 << 20).to_bytes(4, "big") + bytes(1024))
+    return sock
+
+
+def deaf(scene: Scene, number: int) -> socket.socket:
+    """A user who asks for everything again and again, and never reads."""
+    sock = scene.known().socket
+    fetch = FetchRequest.Topic(topic=TOPIC, partitions=[FetchRequest.Topic.Partition(partition_max_bytes=1 << 30)])
+    asked = FetchRequest(max_wait_ms=100, min_bytes=1, max_bytes=1 << 30, topics=[fetch])
+    sock.sendall(frame(asked, 11) * 50 + frame(MetadataRequest(topics=None), 12) * 50)
+    return sock
+
+
+def fill(client: WireClient) -> None:
+    """A topic of 32 MB."""
+    topic = CreateTopicsRequest.Topic(name=TOPIC, num_partitions=1, replication_factor=1)
+    assert client.request(CreateTopicsRequest(topics=[topic], timeout_ms=30_000), 7).topics[0].error_code == 0
+    batch = build_batch([(None, bytes(900_000))], timestamp=time.time_ns() // 1_000_000)
+    data = ProduceRequest.TopicData
+    for _ in range(36):
+        partition = data.PartitionData(index=0, records=batch)
+        asked = ProduceRequest(acks=-1, timeout_ms=9000, topic_data=[data(name=TOPIC, partition_data=[partition])])
+        client.request(asked, 9)
+
+
+def await_end(peers: list[socket.socket], scene: Scene) -> int:
+    """How many connections the broker has ended after the idle time, and some more where the machine is busy."""
+    deadline = time.monotonic() + 3 * IDLE_SECONDS
+    left = list(peers)
+    while left and time.monotonic() < deadline:
+        scene.p99_ms(50)
+        left = [peer for peer in left if not ended(peer)]
+    return len(peers) - len(left)
+
+
+def ended(peer: socket.socket) -> bool:
+    """Whether the broker has closed it, without reading what it said before."""
+    poll = select.poll()
+    poll.register(peer, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.hostile", description=__doc__)
+    parser.add_argument("--half-open", type=int, default=5000)
+    parser.add_argument("--deaf", type=int, default=100)
+    options = parser.parse_args()
+    broker = BrokerProcess(config={"connections.max.idle.ms": str(IDLE_SECONDS * 1000)})
+    broker.start(["--user", f"{USER}:{PASSWORD}"])
+    try:
+        scene = Scene(broker)
+        fill(scene.bystander)
+        room = options.half_open * KB_PER_HALF_OPEN / 1000
+        peers = scene.act("half-open", options.half_open, room, lambda number: half_open(scene, number))
+        promised = scene.act("promise 100 MB", options.deaf, MB_PER_KIND, lambda number: promising(scene, number))
+        unread = scene.act("never read", options.deaf, MB_PER_KIND, lambda number: deaf(scene, number))
+        everybody = [*peers, *promised, *unread]
+        cut = await_end(everybody, scene)
+        scene.failed |= cut < len(everybody)
+        print(f"cut after {IDLE_SECONDS} s: {cut} of {len(everybody)}")
+    finally:
+        status = broker.stop()
+    return int(scene.failed) | status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

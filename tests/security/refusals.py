@@ -1,0 +1,60 @@
+"""What Kafka says to who may nothing: which error code each API has for it."""
+
+from __future__ import annotations
+
+from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.errors import ErrorCode
+
+K = ApiKey
+TOPIC = ErrorCode.TOPIC_AUTHORIZATION_FAILED
+GROUP = ErrorCode.GROUP_AUTHORIZATION_FAILED
+CLUSTER = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
+TXN = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+EVERYBODY = {
+    *(K.API_VERSIONS, K.SASL_HANDSHAKE, K.SASL_AUTHENTICATE, K.GET_TELEMETRY_SUBSCRIPTIONS, K.PUSH_TELEMETRY),
+    *(K.DESCRIBE_CLUSTER, K.CREATE_DELEGATION_TOKEN, K.RENEW_DELEGATION_TOKEN, K.EXPIRE_DELEGATION_TOKEN),
+    K.DESCRIBE_DELEGATION_TOKEN,
+}
+"""Answered to whoever asks; what an answer shows is filtered (KafkaApis.scala in 4.3.0)."""
+FILTERED = {K.LIST_GROUPS, K.LIST_TRANSACTIONS}
+BY_TOPIC = {
+    *(
+        K.PRODUCE,
+        K.FETCH,
+        K.LIST_OFFSETS,
+        K.METADATA,
+        K.OFFSET_FOR_LEADER_EPOCH,
+        K.DELETE_RECORDS,
+        K.DESCRIBE_PRODUCERS,
+    ),
+    *(K.DESCRIBE_TOPIC_PARTITIONS, K.CREATE_TOPICS, K.DELETE_TOPICS, K.CREATE_PARTITIONS),
+    *(K.DESCRIBE_CONFIGS, K.ALTER_CONFIGS, K.INCREMENTAL_ALTER_CONFIGS),
+}
+BY_GROUP = {
+    *(K.FIND_COORDINATOR, K.JOIN_GROUP, K.SYNC_GROUP, K.HEARTBEAT, K.LEAVE_GROUP, K.OFFSET_COMMIT, K.OFFSET_FETCH),
+    *(K.OFFSET_DELETE, K.DESCRIBE_GROUPS, K.DELETE_GROUPS, K.CONSUMER_GROUP_HEARTBEAT, K.CONSUMER_GROUP_DESCRIBE),
+    *(K.SHARE_GROUP_HEARTBEAT, K.SHARE_GROUP_DESCRIBE, K.SHARE_FETCH, K.SHARE_ACKNOWLEDGE),
+    *(K.DESCRIBE_SHARE_GROUP_OFFSETS, K.ALTER_SHARE_GROUP_OFFSETS, K.DELETE_SHARE_GROUP_OFFSETS),
+    *(K.STREAMS_GROUP_HEARTBEAT, K.STREAMS_GROUP_DESCRIBE),
+}
+BY_TRANSACTION = {
+    *(K.INIT_PRODUCER_ID, K.ADD_OFFSETS_TO_TXN, K.END_TXN, K.TXN_OFFSET_COMMIT, K.DESCRIBE_TRANSACTIONS),
+    K.ADD_PARTITIONS_TO_TXN,
+}
+IN_HANDLER = {K.FETCH}
+"""Asked of the ACLs by the handler: tests/apis."""
+IDS_SINCE = {K.PRODUCE: 13, K.FETCH: 13, K.METADATA: 12, K.DELETE_TOPICS: 6, K.OFFSET_FETCH: 10}
+"""From this version on topics go by their ids, or may."""
+SILENT = {K.DESCRIBE_LOG_DIRS: 3, K.ELECT_LEADERS: 0}
+"""Before this version the answer has no place for a code: it is empty."""
+
+
+def expected(key: int, version: int) -> ErrorCode:
+    """The one code in the answer."""
+    if key == K.ADD_PARTITIONS_TO_TXN and version >= 4:
+        return CLUSTER
+    for keys, code in ((BY_TOPIC, TOPIC), (BY_GROUP, GROUP), (BY_TRANSACTION, TXN)):
+        if key in keys:
+            return code
+    return CLUSTER
