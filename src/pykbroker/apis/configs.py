@@ -90,6 +90,7 @@ def _config(entry: ConfigEntry, include_synonyms: bool) -> Result.Config:
         is_sensitive=entry.sensitive,
         synonyms=synonyms,
         config_type=entry.type,
+        documentation=None,
     )
 
 
