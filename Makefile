@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat bench bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
+.PHONY: run test check compat verified bench bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -21,6 +21,9 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
+
+verified: $(VENV)/dev.stamp  ## the same table against Apache Kafka itself, from Maven's jars; ARGS="4.3.0 --client java_4"
+	$(BIN)/python -m tests.verified.behaviour_table $(ARGS)
 
 bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -42,7 +45,7 @@ history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told wh
 
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
-MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_compose.py
+MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_cut_off.py tests/scenarios/test_compose.py
 
 exactly-once: $(VENV)/dev.stamp  ## transactions while brokers and clients are killed -9; ARGS="--brokers 3 --records 6000 --kills 3"
 	$(BIN)/python -m tests.exactly_once $(ARGS)
@@ -71,7 +74,7 @@ proof-hostile:
 proof-clients:
 	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
 proof-matrix:
-	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or compose" | tail -n 1
+	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or alone or compose" | tail -n 1
 proof-crash:
 	$(BIN)/python -m tests.crash --rounds 25 --seed 1 | tail -n 1
 proof-crash-damage:
@@ -89,7 +92,7 @@ proof-fuzz-codec:
 proof-storms:
 	$(BIN)/python -m tests.storms --gusts 3
 
-docs: $(VENV)/dev.stamp  ## the pages that are made from the declarations: docs/apis.md, docs/states.md, docs/cli.md
+docs: $(VENV)/dev.stamp  ## the pages that are made from declarations: docs/{apis,states,cli,differences}.md, docs/cli.md
 	$(BIN)/python -m docs.generate $(ARGS)
 
 # A ZooKeeper for the tests of clusters, where this may install one; they are skipped with the reason elsewhere.

@@ -1,7 +1,7 @@
 """`python -m docs.generate`: writes the pages that are made from declarations, or says which of them are stale.
 
 apis.md comes from the messages and the table of handlers, states.md from the tables of transitions, cli.md from the
-commands' parsers.
+commands' parsers, differences.md from the defaults and conversations that differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from docs import command_line
+from docs import command_line, differences
 from pykbroker.apis import HANDLERS
 from pykbroker.cluster import in_flight, partition, share_partition
 from pykbroker.controller import states
@@ -163,7 +163,12 @@ MACHINES = (
 
 def pages() -> dict[str, str]:
     """Each page by its name."""
-    return {"apis.md": apis_page(), "states.md": states_page(), "cli.md": command_line.page(MADE)}
+    return {
+        "apis.md": apis_page(),
+        "states.md": states_page(),
+        "cli.md": command_line.page(MADE),
+        "differences.md": differences.page(MADE),
+    }
 
 
 def apis_page() -> str:

@@ -19,7 +19,7 @@ REQUIREMENTS = {
     "kafka_python_3": ["kafka-python>=3.0.9,<3.1", "lz4", "python-snappy", "zstandard"],
     # six stands in for the copy that 2.0.2 carries, which Python 3.12 and newer can't import.
     "kafka_python_2": ["kafka-python==2.0.2", "six", "lz4", "python-snappy", "zstandard"],
-    "confluent_kafka": ["confluent-kafka>=2.6"],
+    "confluent_kafka": ["confluent-kafka>=2.16"],
     "aiokafka": ["aiokafka>=0.12", "cramjam"],
 }
 JAVA = {"java_4": "4.3.0", "java_3_9": "3.9.1", "java_2_0": "2.0.1", "java_1_0": "1.0.2"}

@@ -5,7 +5,7 @@ import pytest
 from docs import generate
 
 
-@pytest.mark.parametrize("name", ["apis.md", "states.md", "cli.md"])
+@pytest.mark.parametrize("name", ["apis.md", "states.md", "cli.md", "differences.md"])
 def test_committed_pages_are_fresh(name: str) -> None:
     committed = (generate.FOLDER / name).read_text(encoding="utf-8")
     assert committed == generate.pages()[name], "stale: make docs"

@@ -77,7 +77,10 @@ def check(history: History, folder: Path) -> None:
                 if seen not in (None, value):
                     history.blame(f"offset {record.offset} of {partition} was read as {seen!r} and is {value!r}")
     for value, place in history.acknowledged.items():
-        if not stored[value] or stored[value][-1].place != place:
+        found = stored[value][-1].place if stored[value] else None
+        if place[1] is None and found is not None:
+            found = found[0], None  # Behind a time-out librdkafka takes the next batch's success for this one's, too.
+        if found != place:
             history.blame(f"{value!r} was acknowledged at {place} and is at {[one.place for one in stored[value]]}")
     for place, value in history.read.items():
         if all(one.place != place for one in stored[value]):
@@ -91,5 +94,5 @@ def is_again(history: History, value: bytes, first: Copy, second: Copy, left: se
         and first.producer_id == second.producer_id
         and first.epoch + 1 == second.epoch
         and (first.producer_id, first.epoch) in left
-        and history.acknowledged.get(value) != first.place
+        and history.acknowledged.get(value) in (None, second.place)
     )

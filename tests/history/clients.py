@@ -22,8 +22,8 @@ class History:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.sent: dict[int, int] = defaultdict(int)
-        self.acknowledged: dict[bytes, tuple[int, int]] = {}
-        """value → partition and offset."""
+        self.acknowledged: dict[bytes, tuple[int, int | None]] = {}
+        """value → partition and offset, which the client doesn't always know."""
         self.read: dict[tuple[int, int], bytes] = {}
         self.committed: dict[int, int] = {}
         self.failed = 0

@@ -41,10 +41,16 @@ class FaultyCluster(RealCluster):
         self._server = ZooKeeperServer(folder / "zookeeper").start()
         clients, internals = free_ports(3), free_ports(3)
         self.cut_links: set[frozenset[int]] = set()
+        self.silent_links: set[frozenset[int]] = set()
         self.paused: set[int] = set()
         self.last_start = ""
         self.relays = {
-            number: Relay(number, internal, lambda source, target: frozenset((source, target)) not in self.cut_links)
+            number: Relay(
+                number,
+                internal,
+                lambda source, target: frozenset((source, target)) not in self.cut_links,
+                lambda source, target: frozenset((source, target)) in self.silent_links,
+            )
             for number, internal in zip(BROKERS, internals, strict=True)
         }
         self._own = {
@@ -86,6 +92,7 @@ class FaultyCluster(RealCluster):
         return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
 
     def close(self) -> None:
+        self.silent_links.clear()
         for number in list(self.paused):
             self.resume(number)
         super().close()
@@ -145,6 +152,17 @@ class FaultyCluster(RealCluster):
         self.cut_links -= links
         return f"cut {one} from {other}" + (f" and {third}" if len(links) > 1 else "")
 
+    def silence(self, random: Random) -> str:
+        """The same, but that nobody is told: connections stay and what is sent waits, as where a route is lost."""
+        one, other, third = random.sample(BROKERS, 3)
+        links = {frozenset((one, other))}
+        if random.random() < 0.4:
+            links.add(frozenset((one, third)))
+        self.silent_links |= links
+        time.sleep(random.uniform(1.0, 2 * SESSION_SECONDS + 2))
+        self.silent_links -= links
+        return f"silence between {one} and {other}" + (f" and {third}" if len(links) > 1 else "")
+
     def restart(self, random: Random) -> str:
         """A clean stop and start."""
         number = random.choice(BROKERS)
@@ -164,6 +182,8 @@ class FaultyCluster(RealCluster):
             self.restart_zookeeper,
             self.cut,
             self.cut,
+            self.silence,
+            self.silence,
             self.restart,
         ]
 

@@ -35,6 +35,15 @@ def history(tmp_path: Path) -> History:
     return made
 
 
+def test_an_acknowledgement_without_an_offset(history: History, tmp_path: Path) -> None:
+    history.acknowledged[b"0:4"] = 0, None
+    check(history, tmp_path)
+    assert history.wrong == []
+    history.acknowledged[b"0:8"] = 0, None
+    check(history, tmp_path)
+    assert history.wrong == ["b'0:8' was acknowledged at (0, None) and is at []"]
+
+
 def all_brokers(data: bytes) -> Callable[[Path, History], None]:
     def damage(folder: Path, history: History) -> None:
         for broker in BROKERS:

@@ -90,7 +90,7 @@ async def test_a_restart_of_zookeeper_is_survived(tmp_path: Path) -> None:
 
 
 async def test_nobody_answers() -> None:
-    with pytest.raises(StoreError, match=r"127.0.0.1:1: no ZooKeeper answers at this address within 0 s"):
+    with pytest.raises(StoreError, match=r"127.0.0.1:1: no ZooKeeper answers at this address within 0.2 s"):
         await ZooKeeperStore.connect("127.0.0.1:1", session_timeout=0.2, connection_timeout=0.2)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,22 @@ class RealCluster:
         """Starts a broker, at the port that it had before."""
         if self.errors is None:
             self.errors = (self.folder / "brokers.log").open("w")
-        config = {**self.config, "node.id": str(number)}
+        config = {**self.config, "node.id": str(number), "listeners": f"PLAINTEXT://{self.host(number)}:9092"}
         port = self.ports.get(number, 0)
         data = self.folder / f"broker-{number}"
-        self.brokers[number] = BrokerProcess(data_dir=data, port=port, config=config, stderr=self.errors).start()
-        self.ports[number] = self.brokers[number].port
+        made = BrokerProcess(data_dir=data, port=port, config=config, stderr=self.errors)
+        with self.at(f"broker-{number}"):
+            self.brokers[number] = made.start()
+        self.ports[number] = made.port
         return self.brokers[number]
+
+    def host(self, number: int) -> str:
+        """Where a broker listens."""
+        return "127.0.0.1"
+
+    def at(self, machine: str) -> AbstractContextManager[None]:
+        """What is done meanwhile is done on that machine; here there is but one."""
+        return nullcontext()
 
     def pause(self, number: int) -> None:
         """SIGSTOP."""
@@ -93,7 +103,7 @@ class RealCluster:
 
     def ask(self, number: int, request: Message, version: int) -> Any:
         """One request on a connection of its own."""
-        with WireClient("127.0.0.1", self.ports[number], timeout=10) as client:
+        with self.at("client"), WireClient(self.host(number), self.ports[number], timeout=10) as client:
             return client.request(request, version)
 
     def metadata(self, number: int) -> Any:
@@ -135,16 +145,20 @@ class RealCluster:
         """Appends a record at whoever leads, as often as it takes; its offset."""
 
         def done() -> tuple[int]:
-            leader = self.leader(topic)
-            batch = build_batch([(None, value)], timestamp=1)
-            data = ProduceRequest.TopicData.PartitionData(index=0, records=batch)
-            topics = [ProduceRequest.TopicData(name=topic, partition_data=[data])]
-            (one,) = self.ask(leader, ProduceRequest(acks=acks, timeout_ms=3000, topic_data=topics), 9).responses
-            (partition,) = one.partition_responses
+            partition = self.append(self.leader(topic), topic, value, acks=acks, timeout_ms=8000)
             assert partition.error_code == 0, partition.error_code
             return (partition.base_offset,)
 
         return eventually(f"a record in {topic} is acknowledged", done)[0]
+
+    def append(self, number: int, topic: str, value: bytes, *, acks: int = -1, timeout_ms: int = 3000) -> Any:
+        """Appends a record at a broker, once; the partition's part of the answer."""
+        batch = build_batch([(None, value)], timestamp=1)
+        data = ProduceRequest.TopicData.PartitionData(index=0, records=batch)
+        topics = [ProduceRequest.TopicData(name=topic, partition_data=[data])]
+        (one,) = self.ask(number, ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=topics), 9).responses
+        (partition,) = one.partition_responses
+        return partition
 
     def leader(self, topic: str) -> int:
         """Who leads a topic's only partition, as some broker that runs knows."""
@@ -156,6 +170,10 @@ class RealCluster:
             if leader in self.brokers:
                 return leader
         raise AssertionError("nobody leads")
+
+    def segment(self, number: int, topic: str) -> Path:
+        """The file of a topic's only partition's records."""
+        return self.folder / f"broker-{number}" / f"{topic}-0" / f"{0:020}.log"
 
     def values(self, topic: str) -> bytes:
         """The records of a topic's partition, as they come."""

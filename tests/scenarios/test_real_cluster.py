@@ -144,3 +144,55 @@ def test_a_rolling_restart(tmp_path: Path, zookeeper_chroot: str) -> None:
             assert cluster.produce("t", b"%d" % count) == count
             cluster.start(number)
             eventually("it is in sync", partial(in_sync, cluster, number))
+
+
+@whole
+def test_a_slow_follower(tmp_path: Path, zookeeper_chroot: str) -> None:
+    slow = {"zookeeper_session_timeout_ms": "20000", "replica_lag_time_max_ms": "1000"}
+    with real_cluster(tmp_path, zookeeper_chroot, **slow) as cluster:
+        cluster.create("t", [1, 2, 3])
+        cluster.produce("t", b"1")
+        cluster.pause(2)
+        broker = cluster.brokers.pop(2)
+        assert cluster.produce("t", b"2") == 1, "acknowledged once it is out of the ISR"
+        assert isr(cluster, 1, "t") == {1, 3}
+        cluster.brokers[2] = broker
+        cluster.resume(2)
+        eventually("it is in sync again", lambda: in_sync(cluster, 1))
+
+
+@whole
+def test_a_crash_leaves_a_torn_tail(tmp_path: Path, zookeeper_chroot: str) -> None:
+    with real_cluster(tmp_path, zookeeper_chroot) as cluster:
+        cluster.create("t", [1, 2, 3])
+        for number in range(5):
+            cluster.produce("t", b"record %d" % number)
+        cluster.kill(2)
+        segment = cluster.segment(2, "t")
+        data = segment.read_bytes()
+        segment.write_bytes(data[: len(data) * 2 // 3] + b"torn")
+        cluster.start(2)
+        eventually("it is in sync again", lambda: in_sync(cluster, 1))
+        assert segment.read_bytes() == data, "fetched anew"
+
+
+@whole
+def test_a_leader_comes_back_with_less_than_its_followers(tmp_path: Path, zookeeper_chroot: str) -> None:
+    with real_cluster(tmp_path, zookeeper_chroot) as cluster:
+        cluster.create("t", [1, 2])
+        cluster.produce("t", b"kept")
+        kept = cluster.segment(1, "t").read_bytes()
+        cluster.produce("t", b"lost by the leader")
+        eventually("both have both", lambda: cluster.segment(2, "t").stat().st_size > len(kept))
+        cluster.kill(2)
+        eventually("2 is out", lambda: isr(cluster, 1, "t") == {1})
+        cluster.kill(1)
+        eventually("nobody leads", lambda: cluster.partition(3, "t").leader_id == -1)
+        cluster.segment(1, "t").write_bytes(kept)
+        cluster.start(1)
+        eventually("it leads", lambda: cluster.leader("t") == 1)
+        assert cluster.produce("t", b"in its place") == 1
+        cluster.start(2)
+        eventually("2 follows", lambda: isr(cluster, 1, "t") == {1, 2})
+        assert b"lost" not in cluster.values("t")
+        assert cluster.segment(2, "t").read_bytes() == cluster.segment(1, "t").read_bytes()

@@ -430,7 +430,7 @@ async def _start(client: KazooClient, servers: str, timeout: float) -> None:
         await trio.to_thread.run_sync(client.start, timeout, abandon_on_cancel=True)
     except KazooTimeoutError:
         await trio.to_thread.run_sync(_close, client)
-        reason = f"no ZooKeeper answers at this address within {timeout:.0f} s (zookeeper.connect)"
+        reason = f"no ZooKeeper answers at this address within {timeout:g} s (zookeeper.connect)"
         raise StoreError(servers, reason) from None
 
 

@@ -147,10 +147,12 @@ class CoordinatorRuntime(Generic[S]):
                 self._nursery = nursery
                 for hosted in [h for h in self._hosted.values() if not h.loaded.is_set()]:
                     nursery.start_soon(self._load, hosted)
-                nursery.start_soon(self._keep_time)
                 task_status.started()
+                try:
+                    await self._keep_time()
+                finally:
+                    self._nursery = None  # Before it is closed: whoever comes now can't start work in it.
         finally:
-            self._nursery = None
             self.close()
 
     def close(self) -> None:

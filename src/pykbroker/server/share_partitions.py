@@ -105,13 +105,13 @@ class SharePartitions:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Loads, stores and keeps time until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
                 task_status.started()
                 await self._keep_time()
-        finally:
-            self._nursery = None
+            finally:
+                self._nursery = None  # Before it is closed: connections still end, and have work to start.
 
     # ---- share-partitions ------------------------------------------------------------------------------------------
 
