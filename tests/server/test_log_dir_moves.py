@@ -300,6 +300,28 @@ async def test_the_destination_fails(start: Start, autojump_clock: MockClock) ->
     assert Path(replica.log.directory) == broker.a / "t-0"
 
 
+async def test_a_swap_that_fails_is_tried_again(
+    start: Start, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = start()
+    replica = await broker.host()
+    broker.append(30)
+    rename, failures = os.rename, [OSError(28, "No space left on device")]
+
+    def failing(*paths: str) -> None:
+        if failures and paths[1].endswith("t-0"):
+            raise failures.pop()
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", failing)
+    await broker.moves.alter(TP, str(broker.b))
+    await until(lambda: broker.logs.future(TP) is None)
+    assert not failures
+    assert Path(replica.log.directory) == broker.b / "t-0"
+    broker.append(5)
+    assert broker.values() == expected(0, 35)
+
+
 async def test_a_crash_between_any_two_changes_of_a_name(
     start: Start, autojump_clock: MockClock, tmp_path: Path
 ) -> None:

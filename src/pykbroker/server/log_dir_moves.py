@@ -101,11 +101,17 @@ class LogDirMoves:
             future = self._logs.future(tp)
             if future is not None and os.path.dirname(future.directory) != path:
                 await self.release([tp])
-                await self._disk.run(self._logs.drop_future, tp)
+                await self._drop(tp)
                 future = None
             if future is None and os.path.dirname(replica.log.directory) != path:
                 await self._disk.run(self._logs.create_future, tp, path)
             self.resume([tp])
+
+    async def _drop(self, tp: TopicPartition) -> None:
+        try:
+            await self._disk.run(self._logs.drop_future, tp)
+        except OSError as error:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot give up the move of {tp}: {error}") from error
 
     def is_future(self, target: UnifiedLog) -> bool:
         """Whether a log is on its way to replace another one."""

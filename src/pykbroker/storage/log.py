@@ -563,9 +563,9 @@ class UnifiedLog(LogReader):
         with self._maintenance:
             self.raise_log_start(other.log_start_offset)
             self.epochs.take_over(other.epochs)
-            self.producers.take_over(other.producers)
-            self.config = other.config
             self._rename(directory)
+            self.producers.take_over(other.producers)  # Last: nothing may fail while two logs share a state.
+            self.config = other.config
 
     @property
     def in_use(self) -> bool:

@@ -404,7 +404,11 @@ class LogManager(DataDirectories):
         log, future = self._logs[topic_partition], self._futures[topic_partition]
         home = next(one for one in self._dirs if one.path == os.path.dirname(future.directory))
         old_home, old_directory = self._homes[topic_partition], log.directory
-        future.replace(log, home.file(str(topic_partition)))
+        try:
+            future.replace(log, home.file(str(topic_partition)))
+        except OSError as error:
+            self.report(future.directory, error)
+            raise
         del self._futures[topic_partition]
         self._logs[topic_partition], self._homes[topic_partition] = future, home
         try:
