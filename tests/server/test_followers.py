@@ -141,6 +141,33 @@ async def test_a_produce_to_a_follower_names_the_leader(cluster: MemoryCluster, 
     assert [(one.node_id, one.host) for one in answer.node_endpoints] == [(1, "node-1")]
 
 
+async def test_a_produce_that_waits_while_the_leader_changes_names_the_new_one(
+    cluster: MemoryCluster, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.create()
+    for follower in (2, 3):
+        await cluster.nodes[follower].fetchers.release([TP])
+    data = ProduceRequest.TopicData.PartitionData(index=0, records=build_batch([(None, b"v")], timestamp=1))
+    request = ProduceRequest(
+        acks=-1, timeout_ms=60_000, topic_data=[ProduceRequest.TopicData(name=TP.topic, partition_data=[data])]
+    )
+    answers: list[Any] = []
+
+    async def ask() -> None:
+        answers.append(await cluster.nodes[1].ask(request, 10))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
+        assert (cluster.nodes[1].values(), answers) == ([b"v"], [])
+        monkeypatch.setattr(cluster, "_publish", lambda: None)  # LeaderAndIsr comes before UpdateMetadata.
+        await cluster.elect(2, isr=[1, 2, 3])
+    (partition,) = answers[0].responses[0].partition_responses
+    assert partition.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert (partition.current_leader.leader_id, partition.current_leader.leader_epoch) == (2, 1)
+    assert [(one.node_id, one.host) for one in answers[0].node_endpoints] == [(2, "node-2")]
+
+
 async def test_epochs_are_the_leaders_to_tell(cluster: MemoryCluster, autojump_clock: MockClock) -> None:
     await cluster.create()
     await cluster.nodes[1].produce(b"a")

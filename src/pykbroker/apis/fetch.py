@@ -349,12 +349,15 @@ def _respond(
 
 
 def _name_leader(response: FetchResponse, asked: FetchPartition, answer: Partition, context: RequestContext) -> None:
-    """KIP-951: a client that came to the wrong broker, or with an old epoch, is told where to go."""
+    """KIP-951: a client that came to the wrong broker, or with an old epoch, is told where to go.
+
+    A replica knows it first: the metadata follow a little later.
+    """
     moved = answer.error_code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
     if not moved or asked.topic_partition is None:
         return
-    metadata = context.services.metadata
-    state = metadata.partition(asked.topic_partition)
+    metadata, replica = context.services.metadata, context.services.replica_manager.find(asked.topic_partition)
+    state = metadata.partition(asked.topic_partition) if replica is None else replica.partition.state
     if state is None:
         return
     answer.current_leader = Partition.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)

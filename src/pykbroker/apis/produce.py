@@ -69,6 +69,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
     """
     response = ProduceResponse()
     appended: list[_Appended] = []
+    moved: list[tuple[PartitionResponse, TopicPartition]] = []
     admission: Admission | None = None
     refusal = ErrorCode.NONE
     try:
@@ -91,18 +92,21 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
                 if info is not None:
                     epoch = context.services.replica_manager.leader(tp).partition.leader_epoch
                     appended.append((answer, tp, info.last_offset + 1, epoch))
-                if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and context.api_version >= FIRST_WITH_LEADERS:
-                    _name_leader(response, tp, answer, context)
+                elif answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER:
+                    moved.append((answer, tp))
         if answers:
             response.responses.append(
                 ProduceResponse.Response(
                     name=topic_data.name, topic_id=topic_data.topic_id, partition_responses=answers
                 )
             )
-    await _wait(appended, request, context)
+    moved += await _wait(appended, request, context)
     if request.acks == 0:
         _refuse_silence(response)
         return None
+    if context.api_version >= FIRST_WITH_LEADERS:
+        for answer, tp in moved:
+            _name_leader(response, tp, answer, context)
     return response
 
 
@@ -239,11 +243,14 @@ def _explain(answer: PartitionResponse, error: InvalidRecords) -> None:
     ]
 
 
-async def _wait(appended: list[_Appended], request: ProduceRequest, context: RequestContext) -> None:
+async def _wait(
+    appended: list[_Appended], request: ProduceRequest, context: RequestContext
+) -> list[tuple[PartitionResponse, TopicPartition]]:
     """Waits as acks and `flush.messages` want: with acks=all until every append is committed.
 
-    All of them together may use up the request's one timeout.
+    All of them together may use up the request's one timeout. Returns those whose leadership was lost meanwhile.
     """
+    moved = []
     clock, replicas = context.services.clock, context.services.replica_manager
     deadline = clock.monotonic() + request.timeout_ms / 1000
     for answer, tp, offset, epoch in appended:
@@ -254,6 +261,9 @@ async def _wait(appended: list[_Appended], request: ProduceRequest, context: Req
                 await replicas.wait_for_flush(tp)
         except KafkaError as error:
             answer.error_code = _told(error.code, context.api_version)
+            if error.code is ErrorCode.NOT_LEADER_OR_FOLLOWER:
+                moved.append((answer, tp))
+    return moved
 
 
 def _told(code: ErrorCode, version: int) -> ErrorCode:
@@ -266,9 +276,12 @@ def _told(code: ErrorCode, version: int) -> ErrorCode:
 def _name_leader(
     response: ProduceResponse, tp: TopicPartition, answer: PartitionResponse, context: RequestContext
 ) -> None:
-    """KIP-951: a producer that came to the wrong broker is told where to go."""
-    metadata = context.services.metadata
-    state = metadata.partition(tp)
+    """KIP-951: a producer that came to the wrong broker is told where to go.
+
+    A replica knows it first: the metadata follow a little later.
+    """
+    metadata, replica = context.services.metadata, context.services.replica_manager.find(tp)
+    state = metadata.partition(tp) if replica is None else replica.partition.state
     if state is None:
         return
     answer.current_leader = PartitionResponse.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)
