@@ -12,13 +12,9 @@ LISTENERS = (
     "`listeners`, `listener.security.protocol.map`, `principal.builder.class` and `metric.reporters` can't be altered "
     "while the broker runs: INVALID_REQUEST."
 )
-<<<<<<< HEAD
-=======
 KEYSTORES = "`ssl.keystore.type` and `ssl.truststore.type` are PEM alone; JKS and PKCS12 are refused at the start."
 KERBEROS = "The SASL mechanism GSSAPI is not served."
 ZOOKEEPER_SECURITY = "ZooKeeper is reached without TLS and without a login."
-DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
->>>>>>> main
 
 UNSERVED_APIS = frozenset(
     {
