@@ -45,7 +45,7 @@ history: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what clients were told wh
 
 matrix: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## what can go wrong in a cluster, on real processes and a real ZooKeeper
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) $(ARGS)
-MATRIX := tests/scenarios/test_real_cluster.py tests/scenarios/test_cut_off.py tests/scenarios/test_compose.py
+MATRIX := $(addprefix tests/scenarios/test_, real_cluster.py cut_off.py rolling_restart.py compose.py) tests/verified/test_takeover.py
 
 exactly-once: $(VENV)/dev.stamp  ## transactions while brokers and clients are killed -9; ARGS="--brokers 3 --records 6000 --kills 3"
 	$(BIN)/python -m tests.exactly_once $(ARGS)

@@ -83,6 +83,18 @@ def test_a_leader_that_is_killed_is_replaced_and_nothing_is_lost(cluster: KafkaC
     until(cluster, "failover", {1, 2, 3})
 
 
+def test_all_die_and_return(cluster: KafkaCluster) -> None:
+    create(cluster, "all-die")
+    assert produce(cluster, "all-die", "before") == [None]
+    for broker in (1, 2, 3):
+        cluster.kill(broker)
+    for broker in (1, 2, 3):
+        cluster.restart(broker)
+    until(cluster, "all-die", {1, 2, 3})
+    assert produce(cluster, "all-die", "after") == [None]
+    assert consume(cluster, "all-die", 2) == ["before", "after"]
+
+
 def test_below_min_insync_replicas(cluster: KafkaCluster) -> None:
     create(cluster, "min-isr", min_insync_replicas="2")
     leader = cluster.leader("min-isr")

@@ -138,6 +138,9 @@ class ApacheKafka:
                 self._version, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)
             )
             subprocess.run(format_it, check=True, capture_output=True, timeout=START_SECONDS)
+        return self._launch(properties, port)
+
+    def _launch(self, properties: Path, port: int) -> Self:
         with open(self._folder / "out", "wb") as out:
             command = _java(self._version, "kafka.Kafka", str(properties), for_speed=self._for_speed)
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
@@ -173,6 +176,22 @@ class ApacheKafka:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(signal.SIGKILL if error is not None else signal.SIGTERM)
+
+
+class KafkaOnZooKeeper(ApacheKafka):
+    """A broker of Apache Kafka up to 3.9 with node id 1, on a ZooKeeper and a data directory that are there."""
+
+    def __init__(self, folder: Path, data: Path, config: Mapping[str, str], version: str) -> None:
+        super().__init__(folder, version, config)
+        self.data = data
+
+    def start(self) -> Self:
+        """Starts it, and waits until its port answers."""
+        port, _ = _free_ports()
+        properties = self._folder / "server.properties"
+        own = {"broker.id": "1", "listeners": f"PLAINTEXT://127.0.0.1:{port}", "log.dirs": str(self.data)}
+        properties.write_text("".join(f"{key}={value}\n" for key, value in (own | self._config).items()))
+        return self._launch(properties, port)
 
 
 def _free_ports() -> tuple[int, int]:
