@@ -57,6 +57,7 @@ _NEXT = {
     ErrorCode.CONCURRENT_TRANSACTIONS: "what was before is still being ended: try again in a moment",
     ErrorCode.INVALID_UPDATE_VERSION: "`pykbroker features describe` shows the levels that there are",
     ErrorCode.INVALID_TIMESTAMP: "the topic says which it takes: `pykbroker configs describe topic NAME --all`",
+    ErrorCode.LOG_DIR_NOT_FOUND: "`pykbroker log-dirs describe` shows the broker's directories",
     ErrorCode.KAFKA_STORAGE_ERROR: "`pykbroker log-dirs describe` shows which directory has failed",
     ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE: _LEADER,
     ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE: _LEADER,
