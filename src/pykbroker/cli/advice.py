@@ -82,6 +82,7 @@ _SAID = {
     ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC: "the group reads the topic",
     ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: "there is no such transactional id",
     ErrorCode.DELEGATION_TOKEN_NOT_FOUND: "there is no such token",
+    ErrorCode.LOG_DIR_NOT_FOUND: "the broker has no such directory",
     ErrorCode.ELECTION_NOT_NEEDED: "no election is needed",
     ErrorCode.NO_REASSIGNMENT_IN_PROGRESS: "no reassignment is in progress",
     ErrorCode.OFFSET_OUT_OF_RANGE: "the partition has no such offset",
