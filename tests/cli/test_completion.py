@@ -25,6 +25,22 @@ for line; do
     echo "${COMPREPLY[@]}"
 done
 """
+ZSH = """
+compdef() { : }
+_describe() { print -r -- ${${(@P)2}%%:*} }
+source <(pykbroker completion zsh)
+for line; do
+    BUFFER=$line CURSOR=${#line}
+    words=(${(z)line})
+    _python_argcomplete
+done
+"""
+FISH = """
+pykbroker completion fish | source
+for line in $argv
+    echo (complete -C $line | string split --fields 1 \\t)
+end
+"""
 TYPED = {
     "pykbroker top": ["topics"],
     "pykbroker topics de": ["delete", "describe"],
@@ -35,11 +51,13 @@ TYPED = {
 }
 
 
-def bash(environment: dict[str, str], *typed: str) -> list[list[str]]:
-    """What bash offers for each line."""
-    if shutil.which("bash") is None:
-        pytest.skip("there is no bash")
-    ran = subprocess.run(["bash", "-c", BASH, "bash", *typed], capture_output=True, text=True, env=environment)
+def offered(shell: str, environment: dict[str, str], *typed: str) -> list[list[str]]:
+    """What a shell offers for each line."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    script = {"bash": [BASH, "bash"], "zsh": [ZSH, "zsh"], "fish": [FISH]}[shell]
+    options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    ran = subprocess.run([shell, *options, "-c", *script, *typed], capture_output=True, text=True, env=environment)
     assert ran.stderr == ""
     return [sorted(line.split()) for line in ran.stdout.splitlines()]
 
@@ -54,13 +72,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_bash(pykbroker: Command, broker: KafkaBroker, environment: dict[str, str]) -> None:
-    pykbroker("topics", "create", "life", "light")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_offered(shell: str, pykbroker: Command, broker: KafkaBroker, environment: dict[str, str]) -> None:
+    pykbroker("topics", "create", "life", "light", "--if-not-exists")
     pykbroker("consume", "life", "--group", "readers")
     environment["PYKBROKER_BOOTSTRAP"] = broker.bootstrap_servers
-    assert bash(environment, *TYPED) == list(TYPED.values())
+    assert offered(shell, environment, *TYPED) == list(TYPED.values())
     environment["PYKBROKER_BOOTSTRAP"] = "127.0.0.1:1"
-    assert bash(environment, "pykbroker topics describe li") == [[]]
+    assert offered(shell, environment, "pykbroker topics describe li") in ([[]], [])
 
 
 @pytest.mark.parametrize("shell", SHELLS)
