@@ -108,12 +108,12 @@ def unique_prefix(client: str) -> str:
 class Runs:
     """The runs of all chosen clients, some side by side, begun when the first answer is asked for."""
 
-    def __init__(self, bootstrap: str, cells: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, bootstrap: str, cells: Sequence[tuple[str, str]], at_once: int = CLIENTS_AT_ONCE) -> None:
         self.missing: dict[str, str] = {}
         self._bootstrap = bootstrap
         self._cells = cells
         self._runs: dict[str, Future[ClientRun]] = {}
-        self._turns = ThreadPoolExecutor(CLIENTS_AT_ONCE)
+        self._turns = ThreadPoolExecutor(at_once)
 
     def start(self) -> None:
         """Install what isn't there, then start the clients' programs as their turns come."""

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from compat_runs import Runs, broker_process
+from compat_runs import CLIENTS_AT_ONCE, Runs, broker_process
 from compat_table import CLIENTS, TABLE, UNSUPPORTED, cells, expected, told
 
 BEGIN, END = "<!-- the table: made by `make compat` -->", "<!-- end of the table -->"
@@ -55,13 +55,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="another broker than a pykbroker started for it")
     parser.add_argument("--write", metavar="FILE", type=Path, help="a page whose table is replaced")
+    parser.add_argument("--at-once", type=int, default=CLIENTS_AT_ONCE, metavar="N", help="clients side by side")
     options = parser.parse_args()
     with ExitStack() as stack:
         bootstrap = options.bootstrap
         if not bootstrap:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             bootstrap = stack.enter_context(broker_process(Path(folder) / "stderr.txt"))
-        runs = Runs(bootstrap, cells())
+        runs = Runs(bootstrap, cells(), options.at_once)
         stack.callback(runs.stop)
         runs.start()
         text = markdown(runs)

@@ -152,6 +152,13 @@ def test_compression_type(codec: Compression, wanted: str) -> None:
     assert [record._replace(offset=record.offset - 100) for record in batch.records()] == records
 
 
+def test_lz4_frames_whose_blocks_depend_on_each_other() -> None:
+    """Java's consumers fail over them, so Kafka does at once."""
+    data = build_batch([(None, b"v" * 99)], compression=Compression.LZ4)
+    assert data[61:65] == bytes.fromhex("04224d18")
+    assert refusal(changed(data, (65, bytes([data[65] & ~0x20])))) is ErrorCode.UNKNOWN_SERVER_ERROR
+
+
 def test_recompression_checks_what_it_opens() -> None:
     body_count_wrong = changed(GOOD, (23, b"\0\0\0\2"), (57, b"\0\0\0\3"))
     assert refusal(body_count_wrong, compression_type="gzip") is ErrorCode.INVALID_RECORD

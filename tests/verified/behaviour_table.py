@@ -16,27 +16,35 @@ sys.path.append(str(Path(__file__).parents[1] / "compat" / "clients"))
 
 import raw  # noqa: E402
 from apache_kafka import VERSION, ApacheKafka, Unavailable  # noqa: E402
-from compat_runs import HASTE, Runs  # noqa: E402
+from compat_runs import CLIENTS_AT_ONCE, HASTE, Runs  # noqa: E402
 from compat_table import NEWER_PROTOCOL, SHARING, cells, expected, told  # noqa: E402
 
 NOT_YET = {"3": (*NEWER_PROTOCOL, *SHARING)}
 """Rows of what a major version doesn't serve by itself."""
 
+ONE_BROKER = {
+    "broker.session.timeout.ms": "18000",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+}
+"""Patience on a busy machine, and share groups without two more brokers."""
 GROUPS = 5
 """Questions until its one partition of offsets certainly serves."""
 
 
-def compare(version: str, clients: list[str]) -> int:
+def compare(version: str, clients: list[str], at_once: int) -> int:
     """Runs all cells, prints those that aren't as the table says, and gives their number. Raises Unavailable."""
     chosen = [
         (client, behaviour)
         for client, behaviour in cells()
         if behaviour not in NOT_YET.get(version[0], ()) and (not clients or client in clients)
     ]
-    config = dict(word.split("=", 1) for word in HASTE if "=" in word) if version[0] != "3" else {}
+    haste = dict(word.split("=", 1) for word in HASTE if "=" in word)
+    config = ONE_BROKER | haste if version[0] != "3" else {}
     with tempfile.TemporaryDirectory() as folder, ApacheKafka(Path(folder), version, config) as kafka:
         raw.settle(kafka.bootstrap_servers, GROUPS)
-        runs = Runs(kafka.bootstrap_servers, chosen)
+        runs = Runs(kafka.bootstrap_servers, chosen, at_once)
         try:
             runs.start()
             return report(version, runs, [cell for cell in chosen if cell[0] not in runs.missing])
@@ -61,11 +69,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=f"of Apache Kafka; {VERSION} unless told")
     parser.add_argument("--client", action="append", default=[], help="one of the table's; all unless told")
+    parser.add_argument("--at-once", type=int, default=CLIENTS_AT_ONCE, metavar="N", help="clients side by side")
     options = parser.parse_args()
     other = 0
     for version in options.versions or [VERSION]:
         try:
-            other += compare(version, options.client)
+            other += compare(version, options.client, options.at_once)
         except Unavailable as reason:
             print(f"Apache Kafka {version} is left out: {reason}")
     return 1 if other else 0

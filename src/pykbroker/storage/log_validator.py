@@ -35,6 +35,8 @@ LATEST_PRODUCE = 1 << 15
 """A request version above all others: for callers that aren't Produce."""
 _FIRST_PRODUCE_OF_MAGIC_2 = 3
 _FIRST_PRODUCE_OF_ZSTD = 7
+_LZ4_FRAME = b"\x04\x22\x4d\x18"
+_LZ4_INDEPENDENT_BLOCKS = 0x20
 
 
 class InvalidRecords(KafkaError):
@@ -122,11 +124,19 @@ def _check_client_batch(batch: RecordBatch, request_version: int) -> None:
     codec = attributes & 0x07
     if codec >= Compression.ZSTD:
         _check_codec(codec, request_version)
+    elif codec == Compression.LZ4:
+        _check_lz4_frame(batch.view[HEADER_SIZE : HEADER_SIZE + 5])
     if batch.producer_id >= 0:
         if batch.base_sequence < 0:
             raise _invalid(f"Invalid sequence number {batch.base_sequence} in record batch with producerId")
     elif batch.is_transactional:
         raise _invalid("A transactional batch without a producer id")
+
+
+def _check_lz4_frame(head: memoryview) -> None:
+    """Kafka's readers know no frames whose blocks need those before them, and it fails over one that is produced."""
+    if head[:4] == _LZ4_FRAME and not head[4] & _LZ4_INDEPENDENT_BLOCKS:
+        raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, "An LZ4 frame whose blocks depend on each other")
 
 
 def _check_codec(codec: int, request_version: int) -> None:

@@ -529,7 +529,8 @@ def group_takes_over_from_killed(driver: Driver, prefix: str) -> Any:
     survivor = Member(driver, prefix, topic, session_ms=6000)
     victim = MemberProcess(driver, prefix, topic)
     try:
-        wait_for(lambda: len(survivor.assigned) == len(victim.assigned) == 1, "the two share the two partitions")
+        # The victim is a program that has yet to start.
+        wait_for(lambda: len(survivor.assigned) == len(victim.assigned) == 1, "the two share the two partitions", 40)
         shared = sorted(partitions_of(survivor) + victim.assigned)
     finally:
         victim.kill()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-FETCH, METADATA, FIND_COORDINATOR, HEARTBEAT, CREATE_TOPICS = 1, 3, 10, 12, 19
+FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, HEARTBEAT, CREATE_TOPICS = 1, 2, 3, 10, 12, 19
 LOADING, NOT_AVAILABLE, NOT_COORDINATOR = 14, 15, 16
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -76,7 +76,7 @@ def create_topic(bootstrap: str, name: str, partitions: int = 1, config: Mapping
     if error := answer.take("h"):
         raise AssertionError(f"CreateTopics of {name} was answered with error {error}")
     deadline = time.monotonic() + 15
-    while leaders(bootstrap, name) != partitions:
+    while leaders(bootstrap, name) != partitions or not is_led(bootstrap, name, partitions):
         if time.monotonic() > deadline:
             raise AssertionError(f"{name} has no leader 15 s after its creation")
         time.sleep(0.02)
@@ -100,6 +100,18 @@ def leaders(bootstrap: str, name: str) -> int:
             answer.bytes(4 * answer.take("i"))
         led += error == 0 and leader >= 0
     return led
+
+
+def is_led(bootstrap: str, name: str, partitions: int) -> bool:
+    """Whether the leaders know it themselves: with KRaft they may learn of it after the metadata has told clients."""
+    body = struct.pack(">ii", -1, 1) + string(name) + struct.pack(">i", partitions)
+    answer = call(bootstrap, LIST_OFFSETS, 1, body + b"".join(struct.pack(">iq", n, -2) for n in range(partitions)))
+    answer.take("i"), answer.string()
+    errors = 0
+    for _ in range(answer.take("i")):
+        _index, error, _timestamp, _offset = answer.take("i"), answer.take("h"), answer.take("q"), answer.take("q")
+        errors += error != 0
+    return errors == 0
 
 
 def first_batch(bootstrap: str, topic: str, partition: int = 0) -> Batch:

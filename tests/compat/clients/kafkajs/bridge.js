@@ -9,8 +9,15 @@ const version = require("kafkajs/package.json").version;
 
 CompressionCodecs[CompressionTypes.Snappy] = require("kafkajs-snappy");
 const lz4 = require("lz4js");
+const { hash } = require("lz4js/xxh32.js");
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
+  // Its one block depends on no other; the frame doesn't say so, and Kafka takes none that doesn't.
+  compress: async (encoder) => {
+    const frame = Buffer.from(lz4.compress(encoder.buffer));
+    frame[4] |= 0x20;
+    frame[6] = hash(0, frame, 4, 2) >> 8;
+    return frame;
+  },
   decompress: async (buffer) => Buffer.from(lz4.decompress(buffer)),
 });
 
@@ -112,7 +119,7 @@ class Consuming {
       this.assigned = [];
     });
     await this.consumer.connect();
-    await this.consumer.subscribe({ topics, fromBeginning: this.options.reset !== "latest" });
+    await this.subscribed({ topics, fromBeginning: this.options.reset !== "latest" });
     await this.consumer.run({
       autoCommit: this.options.auto_commit === true,
       autoCommitThreshold: 1,
@@ -120,6 +127,17 @@ class Consuming {
         if (this.wanted?.includes(String([topic, partition])) ?? true) this.messages.push({ topic, partition, message });
       },
     });
+  }
+
+  // Where asking makes the topic, the answer is that it isn't there, and it is asked for once.
+  async subscribed(wanted, patience = 100) {
+    try {
+      await this.consumer.subscribe(wanted);
+    } catch (error) {
+      if (!this.options.auto_create || code(error) !== 3 || patience === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await this.subscribed(wanted, patience - 1);
+    }
   }
 
   poll(seconds) {
@@ -266,6 +284,8 @@ async function administrate(name, request) {
         const configEntries = Object.entries(config).map(([key, value]) => ({ name: key, value }));
         const made = await client.createTopics({
           topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }],
+          // It takes metadata that doesn't know the topic yet for a failure, and with KRaft that is usual.
+          waitForLeaders: false,
         });
         if (!made) throw Object.assign(new Error("exists"), { code: 36 });
       });

@@ -63,6 +63,8 @@ func code(err error) int16 {
 func (f *franz) Produce(request *bridge.Request) (any, error) {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(f.bootstrap), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(5 * time.Millisecond),
+		// With its default of 4, metadata that is asked for so often ends before a busy controller has made the topic.
+		kgo.UnknownTopicRetries(100),
 		kgo.ProducerBatchCompression(codecs[request.Options.Compression]),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 	}
