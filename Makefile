@@ -72,7 +72,7 @@ proof-fuzz:
 proof-hostile:
 	$(BIN)/python -m tests.hostile 2>/dev/null | tail -n 4
 proof-clients:
-	$(BIN)/python -m pytest tests/compat/test_clients.py --clients others | tail -n 1
+	$(BIN)/python -m pytest tests/compat/test_clients.py tests/compat/test_secure.py --clients others | tail -n 1
 proof-matrix:
 	PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or alone or compose" | tail -n 1
 proof-crash:

@@ -191,7 +191,7 @@ class LogDirMoves:
             current = replica.log
             if current.generation != generation:
                 generation = current.generation
-                await self._disk.run(self._align, replica, future)
+                await self._align(replica, future)
                 continue
             self._follow_start(current, future)
             found = self._unread(current, future)
@@ -202,7 +202,7 @@ class LogDirMoves:
             elif await self._finish(replica, future, generation):
                 return
 
-    def _align(self, replica: Replica, future: UnifiedLog) -> None:
+    async def _align(self, replica: Replica, future: UnifiedLog) -> None:
         """Cuts the future log where its history isn't the current log's (KIP-101)."""
         current, now_ms = replica.log, self._clock.now_ms()
         for _ in range(len(future.epochs.entries) + 1):
@@ -216,7 +216,7 @@ class LogDirMoves:
                 min(replica.partition.high_watermark, current.log_end_offset),
             )
             if offset < future.log_end_offset:
-                future.truncate_to(offset, now_ms)
+                await self._disk.run(future.truncate_to, offset, now_ms)
             if known == epoch:
                 break
 
@@ -293,7 +293,11 @@ class LogDirMoves:
     async def _remove_later(self, old: UnifiedLog) -> None:
         """Whoever reads in the old log ends within `file.delete.delay.ms`; a restart removes it at once."""
         await trio.sleep(old.config.file_delete_delay_ms / 1000)
-        await self._disk.run(old.remove_files)
+        try:
+            await self._disk.run(old.remove_files)
+        except OSError as error:
+            log.error("can't remove %s, the next start will: %s", old.directory, error)
+            self._logs.report(old.directory, error)
 
 
 def _append(future: UnifiedLog, found: FileSlice, now_ms: int) -> None:
