@@ -7,7 +7,8 @@ RUN python -m venv /opt/pykbroker \
  && /opt/pykbroker/bin/pip install --no-cache-dir --disable-pip-version-check '.[oauth,regex]'
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/pykbroker pykbroker
+RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/pykbroker pykbroker \
+ && install --directory --owner pykbroker /var/lib/pykbroker
 COPY --from=build /opt/pykbroker /opt/pykbroker
 ENV PATH=/opt/pykbroker/bin:$PATH \
     PYTHONUNBUFFERED=1 \

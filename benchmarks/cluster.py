@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.measurements import PER_CALL, PRODUCER, QUIET, TIMEOUT_SECONDS, LostRecordsError, queue
@@ -104,7 +104,15 @@ class Beat(threading.Thread):
         producer = Producer(self._settings)
         while not self._stopping.is_set():
             producer.produce(self._topic, b"beat", partition=0, on_delivery=self._delivered)
-            producer.flush(30)
+            while producer.flush(0.02):
+                self._look(producer)
+
+    def _look(self, producer: Producer) -> None:
+        """Asks who leads: by itself librdkafka does so once a second where the leader that it knows is dead."""
+        try:
+            producer.list_topics(self._topic, timeout=1)
+        except KafkaException:
+            pass
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is None:

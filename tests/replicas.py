@@ -26,10 +26,11 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels
 from pykbroker.server.disk import InlineDisk
 from pykbroker.server.fetch_sessions import FetchSessions
+from pykbroker.server.leadership import LeaderState
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
-from pykbroker.server.replica_manager import LeaderState, ReplicaManager
+from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.storage.log_manager import LogManager
 from pykbroker.testing.client import as_bytes
 
@@ -72,6 +73,7 @@ class Node:
             replica_manager=self.replicas,
             fetch_sessions=FetchSessions(1000),
             authorizer=None,
+            telemetry=None,
             quotas=SimpleNamespace(active=False),
         )
         self.dispatcher = Dispatcher(services, HANDLERS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from pykbroker.apis import served
+from pykbroker.config.client_metrics import REPORTER
 from pykbroker.server.background import Jobs
 from pykbroker.server.broker_channel import BrokerChannels, Connector
 from pykbroker.server.fetch_sessions import FetchSessions
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pykbroker.server.credentials import Credentials
     from pykbroker.server.disk import Disk
     from pykbroker.server.metadata_cache import MetadataCache
+    from pykbroker.server.telemetry import Receiver, Telemetry
     from pykbroker.storage.log_manager import LogManager
 
 
@@ -62,7 +65,15 @@ class Common(TypedDict):
 class Parts:
     """Everything that runs over a broker's storage, and what handlers may call of it (`services`)."""
 
-    def __init__(self, config: BrokerConfig, clock: Clock, disk: Disk, opened: Opened, connector: Connector) -> None:
+    def __init__(
+        self,
+        config: BrokerConfig,
+        clock: Clock,
+        disk: Disk,
+        opened: Opened,
+        connector: Connector,
+        receive: Receiver | None = None,
+    ) -> None:
         self._common: Common = {"config": config, "clock": clock, "metadata": opened.metadata}
         self._opened = opened
         self._disk = disk
@@ -82,6 +93,8 @@ class Parts:
         self.quotas = ClientQuotas(config, opened.configs.entities, clock, self.purgatory)
         opened.controller.on_deletion(lambda tps: self.groups.topics_deleted({tp.topic for tp in tps}))
         opened.controller.on_deletion(lambda tps: self.shares.topics_deleted())
+        telemetry = _telemetry(config, opened, clock, receive)
+        self.served = served(clustered=opened.metadata.clustered, telemetry=telemetry is not None)
         self.services = Services(
             **self._common,
             disk=disk,
@@ -102,6 +115,7 @@ class Parts:
             channels=self.channels,
             authorizer=opened.authorizer,
             credentials=opened.credentials,
+            telemetry=telemetry,
         )
 
     def close(self) -> None:
@@ -140,3 +154,12 @@ class Parts:
             clock=self._common["clock"],
         )
         self.share_groups = ShareGroupService(self.groups, persister, metadata, self.replicas, self.channels)
+
+
+def _telemetry(config: BrokerConfig, opened: Opened, clock: Clock, receive: Receiver | None) -> Telemetry | None:
+    """What takes clients' metrics, where somebody wants them; imported only then."""
+    if receive is None and REPORTER not in config.metric_reporters:
+        return None
+    from pykbroker.server.telemetry import Telemetry, log_size
+
+    return Telemetry(config, opened.configs.entities, clock, receive or log_size)

@@ -15,11 +15,10 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import trio
 
-from pykbroker.apis import served
 from pykbroker.assembly import Parts
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
@@ -45,6 +44,9 @@ from pykbroker.server.inter_broker import connector_for
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
+
+if TYPE_CHECKING:
+    from pykbroker.server.telemetry import Receiver
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +94,20 @@ class Broker:
         database: Database | None = None,
         connector: Connector | None = None,
         users: Mapping[str, str] | None = None,
+        telemetry: Receiver | None = None,
     ) -> None:
-        """`database` is one that several brokers of this process share; `connector` opens connections to the others."""
+        """`database` is one that several brokers of this process share; `connector` opens connections to the others.
+
+        `telemetry` is handed what clients push of their own metrics: without it they aren't asked, unless
+        `metric.reporters` says so.
+        """
         self.config = LiveConfig(config)
         self.database = database
         self._connector = connector or connector_for(self.config)
         self._scope = trio.CancelScope()
         self._killed = False
         self._ephemeral = ephemeral
+        self._telemetry = telemetry
         self._clock = clock or SystemClock()
         self.users = dict(users or {})
         self._disk = disk or _threads(self.config)
@@ -173,7 +181,7 @@ class Broker:
     ) -> None:
         config = self.config
         self._metadata = storage.metadata
-        parts = Parts(config, self._clock, self._disk, storage, self._connector)
+        parts = Parts(config, self._clock, self._disk, storage, self._connector, self._telemetry)
         storage.replicas = replicas = parts.replicas
         replicas.on_storage_lost = self._storage_lost
         storage.configs.start(replicas)
@@ -199,7 +207,7 @@ class Broker:
                 async with trio.open_nursery() as connections:
                     await connections.start(
                         server.serve,
-                        Dispatcher(parts.services, served(clustered=storage.metadata.clustered)),
+                        Dispatcher(parts.services, parts.served),
                         storage.security,
                     )
                     await _join(storage.controller, replicas, _image(config, server.ports()), parts.channels)

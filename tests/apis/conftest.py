@@ -88,6 +88,7 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             replica_manager=replica_manager,
             controller=controller,
             authorizer=None,
+            telemetry=None,
         )
         return OneBroker(services, tmp_path)
 

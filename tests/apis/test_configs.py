@@ -41,6 +41,11 @@ async def test_a_topic_in_every_version(one_broker: Any, version: int) -> None:
         assert (configs["retention.ms"].config_type, configs["retention.ms"].documentation) == (5, None)
 
 
+async def test_what_keys_are_for(one_broker: Any) -> None:
+    result = await described(one_broker, asking(BROKER, "1", "num.partitions", include_documentation=True))
+    assert result.configs[0].documentation == "How many partitions a topic has that is made without a number."
+
+
 async def test_only_the_keys_asked_for(one_broker: Any) -> None:
     result = await described(one_broker, asking(BROKER, "1", "num.partitions", "no.such"))
     assert [(config.name, config.value) for config in result.configs] == [("num.partitions", "1")]

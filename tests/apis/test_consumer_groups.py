@@ -52,6 +52,13 @@ def test_a_member_joins_and_is_described(client: WireClient) -> None:
     assert (other.error_code, other.error_message) == (E.GROUP_ID_NOT_FOUND, "Group other not found.")
 
 
+def test_a_group_without_an_id(client: WireClient) -> None:
+    """As Apache Kafka 4.3.0 answers it."""
+    nameless, other = client.request(ConsumerGroupDescribeRequest(group_ids=["", "other"]), 1).groups
+    assert (nameless.group_id, nameless.error_code, nameless.error_message) == ("", E.INVALID_GROUP_ID, None)
+    assert other.error_code == E.GROUP_ID_NOT_FOUND
+
+
 def test_an_older_member_is_given_its_id(client: WireClient) -> None:
     nameless = ConsumerGroupHeartbeatRequest(
         group_id="g", rebalance_timeout_ms=1000, subscribed_topic_names=["t"], topic_partitions=[]

@@ -14,6 +14,7 @@ from pykbroker.cluster.image import uuid_text
 from pykbroker.cluster.share_acknowledge import ACCEPT, GAP, REJECT, RELEASE, RENEW
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.alter_client_quotas import AlterClientQuotasRequest
+from pykbroker.protocol.messages.create_acls import CreateAclsRequest
 from pykbroker.protocol.messages.delete_records import DeleteRecordsRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
@@ -30,6 +31,7 @@ UNKNOWN_ID = UUID(int=7 << 64 | 7)
 LONG = 20_000
 """A wait (ms) that no test sits out."""
 GROUP_RESOURCE = 32
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 
 _groups = count()
 
@@ -422,3 +424,27 @@ def test_fetched_bytes_count_against_the_client_s_quota(kafka_broker: KafkaBroke
     assert [acquired(answer) for answer in answers] == [[(0, 0, 1)], [(1, 1, 1)]]
     assert answers[0].throttle_time_ms == 0
     assert 0 < answers[1].throttle_time_ms < 4000, "records are sent, and the next request waits"
+
+
+def test_a_session_goes_on_only_as_long_as_its_topics_may_be_read(wire_to: Any) -> None:
+    config = {"authorizer.class.name": AUTHORIZER, "allow.everyone.if.no.acl.found": "true"}
+    with KafkaBroker(config=config) as broker:
+        wire = wire_to(broker)
+        topic, member = wire.topic(), Member(wire, "g")
+        member.begin(topic)
+        wire.produce(topic, batch(4))
+        assert member.get(topic, max_wait_ms=LONG, max_records=2) == [(0, 3, 1)]
+        deny = CreateAclsRequest.Creation(
+            resource_type=2,
+            resource_name=topic.name,
+            resource_pattern_type=3,
+            principal="User:ANONYMOUS",
+            host="*",
+            operation=3,
+            permission_type=2,
+        )
+        assert wire.request(CreateAclsRequest(creations=[deny]), 3).results[0].error_code == E.NONE
+        refused = E.TOPIC_AUTHORIZATION_FAILED
+        (answer,) = member.fetch(max_wait_ms=LONG).responses[0].partitions
+        assert (answer.error_code, answer.acquired_records) == (refused, [])
+        assert member.answer(topic, 0, 0, ACCEPT) == refused

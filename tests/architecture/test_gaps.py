@@ -9,7 +9,6 @@ from pykbroker.broker import StartupError
 from pykbroker.metadata.zookeeper import ZooKeeperStore
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.errors import ErrorCode
-from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
 from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.security.sasl import MECHANISMS
 from pykbroker.testing import KafkaBroker
@@ -24,15 +23,6 @@ def test_unserved_apis_are_not_in_the_table() -> None:
 def test_two_phase_commit_is_not_served() -> None:
     assert gaps.TWO_PHASE_COMMIT
     assert HANDLERS[ApiKey.INIT_PRODUCER_ID].versions.high < 6
-
-
-def test_configs_are_not_explained(kafka_broker: KafkaBroker) -> None:
-    assert gaps.DOCUMENTATION
-    broker = DescribeConfigsRequest.Resource(resource_type=4, resource_name="1", configuration_keys=None)
-    with WireClient(kafka_broker.host, kafka_broker.port) as client:
-        (result,) = client.request(DescribeConfigsRequest(resources=[broker], include_documentation=True), 4).results
-    assert result.configs
-    assert {config.documentation for config in result.configs} == {None}
 
 
 def test_listeners_are_not_altered(kafka_broker: KafkaBroker) -> None:

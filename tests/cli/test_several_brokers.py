@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import Command
 
 from pykbroker.cli.output import Progress
-from pykbroker.testing import KafkaCluster
+from pykbroker.testing import KafkaBroker, KafkaCluster
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +78,34 @@ def test_progress_is_for_terminals() -> None:
         progress.end()
     assert file.getvalue() == ""
     assert screen.getvalue() == ("\r\x1b[Kmoved partitions: 1 of 3\r\x1b[Kmoved partitions: 2 of 3 of topic t\r\x1b[K")
+
+
+@pytest.mark.slow
+def test_moved_to_another_directory(run: Command, tmp_path: Path) -> None:
+    """AlterReplicaLogDirs, where a plan names directories (KIP-113)."""
+    first, second = (tmp_path / name for name in ("first", "second"))
+    first.mkdir()
+    second.mkdir()
+    with KafkaBroker(data_dir=first, config={"log.dirs": f"{first},{second}"}) as broker:
+        there = ("--bootstrap", broker.bootstrap_servers)
+        run("topics", "create", "moving", *there)
+        run("produce", "moving", "--value", "kept", *there)
+
+        def place() -> str:
+            listed = run("log-dirs", "describe", "--topic", "moving", "--json", *there).document
+            (found,) = [one["log_dir"] for one in listed if one["replicas"]]
+            return str(found)
+
+        other = str(second) if place() == str(first) else str(first)
+        plan = json.dumps(
+            {"partitions": [{"topic": "moving", "partition": 0, "replicas": [1], "log_dirs": [other]}]}
+        ).encode()
+        ran = run("reassign", "verify", "-", *there, stdin=plan)
+        assert (ran.status, ran.rows[1][-1]) == (1, "elsewhere")
+        ran = run("reassign", "execute", "-", "--wait", *there, stdin=plan)
+        assert (ran.status, ran.err) == (0, "moved 1 partition; to undo it:\n")
+        assert place() == other
+        assert run("reassign", "verify", "-", *there, stdin=plan).rows[1][-1] == "done"
+        assert run("consume", "moving", *there).lines == ["kept"]
+        ran = run("reassign", "execute", "-", *there, stdin=plan.replace(other.encode(), b"/nowhere"))
+        assert (ran.status, "(LOG_DIR_NOT_FOUND)" in ran.err) == (1, True)

@@ -134,6 +134,28 @@ def test_certificates_change_while_the_broker_runs() -> None:
             assert connected.request(MetadataRequest(topics=[]), 12).brokers
 
 
+def test_a_token_and_its_reauthentication_with_java(request: pytest.FixtureRequest) -> None:
+    """A delegation token over SCRAM (KIP-48), and a connection that outlives several sessions (KIP-368)."""
+    if request.config.getoption("--clients", default="quick") == "quick":
+        pytest.skip("Java takes part with --clients others")
+    install.install("java_4")
+    # A client begins again after 85 to 95 % of this; less than a second after the last time Kafka doesn't take it.
+    config = {"delegation.token.secret.key": "a secret", "connections.max.reauth.ms": 2000}
+    with KafkaBroker(users={"alice": "alice-secret"}, config=config) as broker:
+        jars = f"{install.folder('java_4')}/*"
+        command = ["java", "-cp", jars, str(PROGRAM.with_name("Secure.java")), broker.bootstrap_servers]
+        done = subprocess.run(
+            [*command, "alice", "alice-secret", TOPIC, "5"], capture_output=True, text=True, timeout=SECONDS
+        )
+    assert done.stdout.split("\n")[:-1] == [
+        "owner User:alice",
+        "described true",
+        "reauthenticated true",
+        "failed false",
+        "reconnected false",
+    ], done.stderr[-2000:]
+
+
 def librdkafka_of_kcat() -> tuple[int, ...]:
     """Its version."""
     said = subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout

@@ -26,6 +26,7 @@ class Cluster(Conversation):
     def __init__(self, topics: Mapping[str, int] | None = None, **config: Any) -> None:
         self.image = ClusterImage(cluster_id="c")
         self.group_config: dict[str, Any] = {}
+        self.hidden: set[str] = set()
         self._topic_ids = 0
         self.ways: set[tuple[ConsumerGroupState, ConsumerGroupState]] = set()
         super().__init__(**config)
@@ -66,8 +67,11 @@ class Cluster(Conversation):
     def beat(self, member_id: str, epoch: int, *, group: str = "g", version: int = 1, **fields: Any) -> Any:
         """One heartbeat with these fields."""
         request = ConsumerGroupHeartbeatRequest(group_id=group, member_id=member_id, member_epoch=epoch, **fields)
-        caller = Caller("client", "/127.0.0.1", f"uuid-{next(self._ids)}", version)
+        caller = Caller("client", "/127.0.0.1", f"uuid-{next(self._ids)}", version, self._may_see)
         return self.take(self.shard.consumer_heartbeat(request, caller, self.now))
+
+    def _may_see(self, topic: str) -> bool:
+        return topic not in self.hidden
 
     def full(self, member_id: str, epoch: int = 0, *, topics: Iterable[str] | None = ("t",), **fields: Any) -> Any:
         """A heartbeat that says everything."""

@@ -31,9 +31,15 @@ pytestmark = pytest.mark.slow
 
 ABSENT = "absent"
 """As long as the name of what is there, so that one frame becomes the other."""
-HANDSHAKE = frozenset((ApiKey.SASL_HANDSHAKE, ApiKey.SASL_AUTHENTICATE))
-"""On a connection in use they begin another authentication, whose failure ends it."""
-ASKED = [(key, version) for key, handler in HANDLERS.items() for version in handler.versions if key not in HANDSHAKE]
+LEFT_OUT = frozenset(
+    (
+        *(ApiKey.SASL_HANDSHAKE, ApiKey.SASL_AUTHENTICATE),
+        *(ApiKey.GET_TELEMETRY_SUBSCRIPTIONS, ApiKey.PUSH_TELEMETRY),
+    )
+)
+"""On a connection in use a handshake begins another authentication, whose failure ends it; telemetry is for everybody,
+and served where somebody takes it."""
+ASKED = [(key, version) for key, handler in HANDLERS.items() for version in handler.versions if key not in LEFT_OUT]
 REFUSED = [(key, version) for key, version in ASKED if key not in EVERYBODY | FILTERED]
 
 

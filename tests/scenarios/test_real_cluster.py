@@ -155,7 +155,7 @@ def test_a_slow_follower(tmp_path: Path, zookeeper_chroot: str) -> None:
         cluster.pause(2)
         broker = cluster.brokers.pop(2)
         assert cluster.produce("t", b"2") == 1, "acknowledged once it is out of the ISR"
-        assert isr(cluster, 1, "t") == {1, 3}
+        eventually("all know that it is out", lambda: isr(cluster, 1, "t") == {1, 3})
         cluster.brokers[2] = broker
         cluster.resume(2)
         eventually("it is in sync again", lambda: in_sync(cluster, 1))

@@ -20,8 +20,8 @@ from pykbroker.protocol.messages.controlled_shutdown import ControlledShutdownRe
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import ChannelError
 from pykbroker.server.controller_runtime import ControllerRuntime
+from pykbroker.server.leadership import LeaderState
 from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import LeaderState
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

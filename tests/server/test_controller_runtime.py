@@ -18,8 +18,8 @@ from pykbroker.metadata.store import StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.controller_runtime import ControllerRuntime, GrowthRequest
+from pykbroker.server.leadership import LeaderState
 from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import LeaderState
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -20,9 +20,10 @@ from pykbroker.protocol.records.batch import build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.clock import SystemClock
 from pykbroker.server.disk import InlineDisk
+from pykbroker.server.leadership import LeaderState
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
-from pykbroker.server.replica_manager import LeaderState, ReplicaManager
+from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.storage.log_manager import LogManager
 
 TP = TopicPartition("t", 0)

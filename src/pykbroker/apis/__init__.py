@@ -49,7 +49,7 @@ FAMILIES: Mapping[str, Mapping[ApiKey, str]] = {
         ApiKey.CONTROLLED_SHUTDOWN: "0-3",
     },
     "list_offsets": {ApiKey.LIST_OFFSETS: "0-11", ApiKey.OFFSET_FOR_LEADER_EPOCH: "0-4"},
-    "log_dirs": {ApiKey.DESCRIBE_LOG_DIRS: "0-5"},
+    "log_dirs": {ApiKey.ALTER_REPLICA_LOG_DIRS: "0-2", ApiKey.DESCRIBE_LOG_DIRS: "0-5"},
     "metadata": {ApiKey.METADATA: "0-13", ApiKey.DESCRIBE_TOPIC_PARTITIONS: "0"},
     "offsets": {ApiKey.OFFSET_COMMIT: "0-10", ApiKey.OFFSET_FETCH: "0-10", ApiKey.OFFSET_DELETE: "0"},
     "produce": {ApiKey.PRODUCE: "0-13"},
@@ -79,6 +79,7 @@ FAMILIES: Mapping[str, Mapping[ApiKey, str]] = {
         ApiKey.WRITE_SHARE_GROUP_STATE: "0-1",
         ApiKey.DELETE_SHARE_GROUP_STATE: "0",
     },
+    "telemetry": {ApiKey.GET_TELEMETRY_SUBSCRIPTIONS: "0", ApiKey.PUSH_TELEMETRY: "0"},
     "topics": {ApiKey.CREATE_TOPICS: "0-7", ApiKey.DELETE_TOPICS: "0-6", ApiKey.CREATE_PARTITIONS: "0-3"},
     "transactions": {
         ApiKey.ADD_PARTITIONS_TO_TXN: "0-5",
@@ -94,6 +95,9 @@ FAMILIES: Mapping[str, Mapping[ApiKey, str]] = {
 
 CLUSTER_ALONE = frozenset(FAMILIES["inter_broker"])
 """Those that a broker alone, with a metadata store of its own, doesn't serve: nobody may tell it what it leads."""
+
+TELEMETRY_ALONE = frozenset(FAMILIES["telemetry"])
+"""Those that are served where somebody takes clients' metrics."""
 
 
 class Handlers(Mapping[int, Handler]):
@@ -129,6 +133,7 @@ HANDLERS = Handlers(key for apis in FAMILIES.values() for key in apis)
 """Every API that is served, by its key."""
 
 
-def served(*, clustered: bool) -> Handlers:
-    """The table of a broker that has others beside it, or has none."""
-    return Handlers(key for key in HANDLERS if clustered or key not in CLUSTER_ALONE)
+def served(*, clustered: bool, telemetry: bool = False) -> Handlers:
+    """The table of a broker that has others beside it, or has none; and takes clients' metrics, or doesn't."""
+    unserved = (frozenset() if clustered else CLUSTER_ALONE) | (frozenset() if telemetry else TELEMETRY_ALONE)
+    return Handlers(key for key in HANDLERS if key not in unserved)

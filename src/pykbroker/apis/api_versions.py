@@ -28,9 +28,12 @@ async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> 
         and SOFTWARE_NAME.fullmatch(request.client_software_version)
     ):
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+    telemetry = context.services.telemetry
+    if telemetry is not None and context.api_version >= FIRST_WITH_CLIENT_SOFTWARE:
+        telemetry.identified(context.connection_id, request.client_software_name, request.client_software_version)
     finalized = context.services.metadata.image.features
     return ApiVersionsResponse(
-        api_keys=list(_ranges(context.services.metadata.clustered)),
+        api_keys=list(_ranges(context.services.metadata.clustered, telemetry is not None)),
         supported_features=[
             ApiVersionsResponse.SupportedFeature(name=name, min_version=feature.low, max_version=feature.high)
             for name, feature in FEATURES.items()
@@ -46,10 +49,10 @@ async def api_versions(request: ApiVersionsRequest, context: RequestContext) -> 
 
 
 @cache
-def _ranges(clustered: bool) -> tuple[ApiVersionsResponse.ApiKey, ...]:
+def _ranges(clustered: bool, telemetry: bool) -> tuple[ApiVersionsResponse.ApiKey, ...]:
     from pykbroker.apis import served  # This family is part of the table that it tells of.
 
-    handlers = served(clustered=clustered)
+    handlers = served(clustered=clustered, telemetry=telemetry)
     return tuple(_range(key, handlers.versions(key)) for key in handlers)
 
 

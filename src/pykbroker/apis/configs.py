@@ -49,7 +49,7 @@ Result = DescribeConfigsResponse.Result
 async def describe_configs(request: DescribeConfigsRequest, context: RequestContext) -> DescribeConfigsResponse:
     """DescribeConfigs 0-4: every key of a resource, with source, type (KIP-569) and synonyms (KIP-226).
 
-    No keys, like null, ask for all. Documentation stays null. The values of passwords and of unknown keys are hidden.
+    No keys, like null, ask for all. Documentation is our own. The values of passwords and of unknown keys are hidden.
     """
     return DescribeConfigsResponse(results=[_describe(resource, request, context) for resource in request.resources])
 
@@ -70,6 +70,8 @@ def _describe(
     for entry in entries:
         if not keys or entry.name in keys:
             config = _config(entry, request.include_synonyms)
+            if request.include_documentation:
+                config.documentation = _documentation(entry.name)
             config.is_default = context.api_version == 0 and entry.source == DEFAULT
             result.configs.append(config)
     return result
@@ -90,6 +92,12 @@ def _config(entry: ConfigEntry, include_synonyms: bool) -> Result.Config:
         config_type=entry.type,
         documentation=None,
     )
+
+
+def _documentation(name: str) -> str | None:
+    from pykbroker.config.documentation import documentation  # Four hundred texts that few ask for.
+
+    return documentation(name)
 
 
 def _topic(name: str, context: RequestContext) -> list[ConfigEntry]:

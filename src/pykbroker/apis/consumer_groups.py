@@ -69,6 +69,8 @@ async def consumer_group_describe(
 async def _described(group_id: str, context: RequestContext) -> DescribedGroup:
     if not _is_served(context):
         raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+    if not group_id:
+        raise KafkaError(ErrorCode.INVALID_GROUP_ID)
     coordinator = context.services.group_coordinator
     return await coordinator.ask(group_id, lambda shard, now: shard.consumer_describe(group_id))
 

@@ -15,15 +15,11 @@ LISTENERS = (
 KEYSTORES = "`ssl.keystore.type` and `ssl.truststore.type` are PEM alone; JKS and PKCS12 are refused at the start."
 KERBEROS = "The SASL mechanism GSSAPI is not served."
 ZOOKEEPER_SECURITY = "ZooKeeper is reached without TLS and without a login."
-DOCUMENTATION = "DescribeConfigs leaves `documentation` null."
 
 UNSERVED_APIS = frozenset(
     {
         ApiKey.STREAMS_GROUP_HEARTBEAT,
         ApiKey.STREAMS_GROUP_DESCRIBE,
-        ApiKey.GET_TELEMETRY_SUBSCRIPTIONS,
-        ApiKey.PUSH_TELEMETRY,
-        ApiKey.ALTER_REPLICA_LOG_DIRS,
     }
 )
 """The APIs that clients are most likely to miss."""

@@ -31,6 +31,10 @@ class Placement(NamedTuple):
     replicas: list[int]
     log_dirs: list[str]
 
+    def by_broker(self) -> list[tuple[int, str]]:
+        """Each broker with its directory."""
+        return list(zip(self.replicas, self.log_dirs, strict=True))
+
 
 Plan = dict[TopicPartition, Placement]
 
@@ -217,7 +221,7 @@ async def _move_directories(cluster: Cluster, plan: Plan) -> list[tuple[str, Kaf
 
     wanted: dict[int, dict[str, list[TopicPartition]]] = {}
     for one, placement in plan.items():
-        for broker, directory in zip(*placement, strict=True):
+        for broker, directory in placement.by_broker():
             if directory != ANY_DIRECTORY:
                 wanted.setdefault(broker, {}).setdefault(directory, []).append(one)
     failures: list[tuple[str, KafkaError]] = []
@@ -239,11 +243,44 @@ async def _move_directories(cluster: Cluster, plan: Plan) -> list[tuple[str, Kaf
     return failures
 
 
+async def _under_way(cluster: Cluster, plan: Plan) -> set[TopicPartition]:
+    """The partitions that are on their way, between brokers or between directories."""
+    moving = {TopicPartition(name, one.partition_index) for name, one in await _reassignments(cluster, plan)}
+    for broker, (_, coming) in (await _directories(cluster, plan)).items():
+        moving |= {one for one in coming if broker in plan[one].replicas}
+    return moving
+
+
+async def _directories(
+    cluster: Cluster, plan: Plan
+) -> dict[int, tuple[dict[TopicPartition, str], set[TopicPartition]]]:
+    """For each broker of which a plan names directories: where its replicas are, and which are on their way."""
+    from pykbroker.client.cluster import by_topic, raise_for
+    from pykbroker.protocol.messages.describe_log_dirs import DescribeLogDirsRequest
+
+    of = DescribeLogDirsRequest.Topic
+    topics = [of(topic=name, partitions=indexes) for name, indexes in by_topic(plan).items()]
+    found: dict[int, tuple[dict[TopicPartition, str], set[TopicPartition]]] = {}
+    for broker in sorted({broker for at in plan.values() for broker, path in at.by_broker() if path != ANY_DIRECTORY}):
+        answer = await cluster.node(broker, DescribeLogDirsRequest(topics=topics))
+        raise_for(answer.error_code, f"broker {broker}")
+        current, coming = found.setdefault(broker, ({}, set()))
+        for result in answer.results:
+            for topic in result.topics:
+                for one in topic.partitions:
+                    partition = TopicPartition(topic.name, one.partition_index)
+                    if one.is_future_key:
+                        coming.add(partition)
+                    else:
+                        current[partition] = result.log_dir
+    return found
+
+
 async def _wait(cluster: Cluster, plan: Plan) -> None:
     import trio
 
     progress = Progress("moved partitions", len(plan))
-    while under_way := await _reassignments(cluster, plan):
+    while under_way := await _under_way(cluster, plan):
         progress(len(plan) - len(under_way))
         await trio.sleep(LOOK_EVERY)
     progress.end()
@@ -252,10 +289,13 @@ async def _wait(cluster: Cluster, plan: Plan) -> None:
 async def verify(cluster: Cluster, options: argparse.Namespace) -> Report:
     """Done, under way, or somewhere else; only when all is done the exit status is 0."""
     plan = read_plan(options.plan)
-    under_way = {TopicPartition(name, one.partition_index) for name, one in await _reassignments(cluster, plan)}
+    under_way = await _under_way(cluster, plan)
+    directories = await _directories(cluster, plan)
     rows = []
     for one, placement in sorted((await _present(cluster, plan)).items()):
-        done = placement.replicas == plan[one].replicas
+        done = placement.replicas == plan[one].replicas and all(
+            path == ANY_DIRECTORY or directories[broker][0].get(one) == path for broker, path in plan[one].by_broker()
+        )
         state = "under way" if one in under_way else "done" if done else "elsewhere"
         rows.append(
             {

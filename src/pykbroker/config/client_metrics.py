@@ -19,6 +19,8 @@ MATCHED = frozenset(
     )
 )
 """What is known of a client and can be matched."""
+REPORTER = "pykbroker.telemetry.Log"
+"""In `metric.reporters`: what clients push is taken, and its size logged at debug level."""
 MIN_INTERVAL_MS, MAX_INTERVAL_MS = 100, 3_600_000
 
 

@@ -29,13 +29,23 @@ log = logging.getLogger(__name__)
 class Peer:
     """Who is at the other end of a connection, as its requests' contexts name it."""
 
-    __slots__ = ("client_host", "connection_id", "listener", "local_address", "muted_until", "name", "principal")
+    __slots__ = (
+        "client_host",
+        "client_port",
+        "connection_id",
+        "listener",
+        "local_address",
+        "muted_until",
+        "name",
+        "principal",
+    )
 
     def __init__(
         self, remote: tuple[str, int], local_address: tuple[str, int], listener: str, connection_id: int
     ) -> None:
         self.name = f"{remote[0]}:{remote[1]}"
         self.client_host = f"/{remote[0]}"
+        self.client_port = remote[1]
         self.local_address = local_address
         self.listener = listener
         self.connection_id = connection_id
@@ -91,6 +101,7 @@ class Dispatcher:
             peer.local_address,
             peer.connection_id,
             peer.principal,
+            peer.client_port,
         )
         if quotas is None or not quotas.active:
             response = await self._respond(handler, request, context)
@@ -110,6 +121,8 @@ class Dispatcher:
         """A connection is gone: what is bound to it ends."""
         if self._services is not None:
             self._services.share_partitions.disconnected(peer.connection_id)
+            if self._services.telemetry is not None:
+                self._services.telemetry.disconnected(peer.connection_id)
 
     async def _guarded(
         self, handler: Handler, request: Any, context: RequestContext, authorizer: Authorizer

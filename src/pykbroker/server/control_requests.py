@@ -32,8 +32,9 @@ from pykbroker.protocol.messages.update_metadata import (
     UpdateMetadataResponse,
 )
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.leadership import LeaderState
 from pykbroker.server.metadata_cache import MetadataCache
-from pykbroker.server.replica_manager import LeaderState, ReplicaManager
+from pykbroker.server.replica_manager import ReplicaManager
 
 log = logging.getLogger(__name__)
 

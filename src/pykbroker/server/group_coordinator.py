@@ -52,6 +52,12 @@ def _new_shard(config: GroupConfig, surroundings: Surroundings) -> GroupShard:
     return GroupShard(config, surroundings)
 
 
+def follow(settings: GroupConfig, config: BrokerConfig) -> None:
+    """Has the groups' settings be what the broker's config says now."""
+    for each in fields(GroupConfig):
+        setattr(settings, each.name, getattr(config, each.name, each.default))
+
+
 class GroupCoordinator:
     """The groups of this broker, as handlers ask for them. Every method raises KafkaError with Kafka's answer."""
 
@@ -66,7 +72,9 @@ class GroupCoordinator:
     ) -> None:
         self._config = config
         self._metadata = metadata
-        group_config = GroupConfig(**{each.name: getattr(config, each.name) for each in fields(GroupConfig)})
+        group_config = GroupConfig()
+        follow(group_config, config)
+        config.subscribe(lambda changed: follow(group_config, config))
         surroundings = Surroundings(
             image=lambda: metadata.image, group_config=lambda group: metadata.group_values(group)
         )

@@ -108,11 +108,16 @@ class KeySet:
         self._keys = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
 
     def _download(self) -> bytes:
+        from urllib.error import HTTPError
         from urllib.request import urlopen
 
-        with urlopen(self._url, timeout=FETCH_SECONDS) as answer:
-            data: bytes = answer.read(MAX_KEYS_BYTES)
-            return data
+        try:
+            with urlopen(self._url, timeout=FETCH_SECONDS) as answer:
+                data: bytes = answer.read(MAX_KEYS_BYTES)
+                return data
+        except HTTPError as error:
+            error.close()  # It is the answer as well, with its socket.
+            raise
 
 
 class SignedTokens:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-from uuid import UUID
 
 import trio
 
-from pykbroker.cluster.image import NO_EPOCH, NO_LEADER, PartitionState
+from pykbroker.cluster.image import NO_EPOCH, NO_LEADER
 from pykbroker.cluster.partition import Partition
 from pykbroker.config.topic import LogConfig
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -25,6 +22,8 @@ from pykbroker.server.disk import Disk
 from pykbroker.server.flusher import Flusher
 from pykbroker.server.followers import Followers
 from pykbroker.server.isr_changes import IsrChanges
+from pykbroker.server.leadership import Fetchers, LeadershipCallback, LeaderState, Listener
+from pykbroker.server.log_dir_moves import LogDirMoves
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica import Replica
@@ -37,40 +36,6 @@ log = logging.getLogger(__name__)
 
 HIGH_WATERMARK = -1
 """In DeleteRecords, the offset that stands for the high watermark."""
-
-LeadershipCallback = Callable[[int, int], None]
-
-
-class _Listener(NamedTuple):
-    elected: LeadershipCallback
-    resigned: LeadershipCallback
-    reelected: LeadershipCallback
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderState:
-    """A leadership decision for one partition, as LeaderAndIsr carries it."""
-
-    topic_partition: TopicPartition
-    topic_id: UUID
-    state: PartitionState
-    is_new: bool
-
-
-class Fetchers(Protocol):
-    """What replicates the partitions that other brokers lead: see `replica_fetcher`."""
-
-    def follow(self, replica: Replica) -> None:
-        """Fetches from the leader that the partition names, from now on."""
-        ...
-
-    async def release(self, tps: Iterable[TopicPartition]) -> None:
-        """Stops fetching these; when it returns nothing touches their logs any more."""
-        ...
-
-    def forget(self, tps: Iterable[TopicPartition]) -> None:
-        """Stops fetching these, as they can't be stored any more; doesn't wait."""
-        ...
 
 
 class ReplicaManager:
@@ -90,13 +55,15 @@ class ReplicaManager:
         self.node_id = metadata.config.node_id
         self.fetchers: Fetchers | None = None
         """Set by whoever builds the broker; without them followed partitions stand still."""
+        self._state_change = trio.Lock()
+        self.moves = LogDirMoves(metadata.config, self, logs, purgatory, disk, clock, self._state_change)
         self.isr_changes = IsrChanges(clock, self._isr_changed)
         self.followers = Followers(metadata, purgatory, clock, self.isr_changes)
         self.on_storage_lost: Callable[[str], None] = lambda reason: None
         """Called when no data directory is left."""
         self.on_directory_lost: Callable[[], None] = lambda: None
         """Called when one of several data directories has failed."""
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, Listener] = {}
 
     # ---- leadership ------------------------------------------------------------------------------------------------
 
@@ -111,7 +78,7 @@ class ReplicaManager:
 
         `reelected` where this broker goes on leading in the next epoch, without a break; by default it is `elected`.
         """
-        self._listeners[topic] = _Listener(elected, resigned, reelected or elected)
+        self._listeners[topic] = Listener(elected, resigned, reelected or elected)
         for tp, replica in self._replicas.items():
             if tp.topic == topic and replica.partition.is_leader:
                 elected(tp.partition, replica.partition.leader_epoch)
@@ -128,7 +95,12 @@ class ReplicaManager:
             for one in states
             if self.node_id not in one.state.replicas
         }
-        states = [one for one in states if one.topic_partition not in answers]
+        async with self._state_change:
+            answers |= await self._apply([one for one in states if one.topic_partition not in answers])
+        return answers
+
+    async def _apply(self, states: Sequence[LeaderState]) -> dict[TopicPartition, ErrorCode]:
+        answers: dict[TopicPartition, ErrorCode] = {}
         logs = await self._disk.run(self._open_logs, states)
         if self.fetchers is not None:
             await self.fetchers.release([one.topic_partition for one in states if self._is_newer(one)])
@@ -143,6 +115,7 @@ class ReplicaManager:
             leads = leader_state.state.leader == self.node_id
             answers[tp] = (self._lead if leads else self._follow)(leader_state, opened)
         self.take_failures()
+        self.moves.resume(answers)
         return answers
 
     def _is_newer(self, leader_state: LeaderState) -> bool:
@@ -223,14 +196,16 @@ class ReplicaManager:
         """Stops hosting these partitions; with `delete` their data is gone when this returns."""
         answers: dict[TopicPartition, ErrorCode] = {}
         tps = list(tps)
-        if self.fetchers is not None:
-            await self.fetchers.release(tps)
-        for tp in tps:
-            self._offline.discard(tp)
-            self._resign(tp)
-            answers[tp] = ErrorCode.NONE
-        if delete:
-            answers |= await self._disk.run(self._delete_logs, list(answers))
+        async with self._state_change:
+            if self.fetchers is not None:
+                await self.fetchers.release(tps)
+            await self.moves.release(tps)
+            for tp in tps:
+                self._offline.discard(tp)
+                self._resign(tp)
+                answers[tp] = ErrorCode.NONE
+            if delete:
+                answers |= await self._disk.run(self._delete_logs, list(answers))
         return answers
 
     def _resign(self, tp: TopicPartition) -> None:
@@ -503,6 +478,12 @@ class ReplicaManager:
         if moved:
             self._purgatory.check(partition.topic_partition)
 
+    def log_replaced(self, replica: Replica, target: UnifiedLog) -> None:
+        """A partition's log is another one, which ends where the old one did."""
+        replica.log = target
+        self._flusher.appended(replica)
+        self._purgatory.check(replica.partition.topic_partition)
+
     def log_changed(self, replica: Replica) -> None:
         """A followed log was cut or begun anew: whoever waits on it looks again."""
         self.take_failures()
@@ -582,6 +563,7 @@ class ReplicaManager:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flusher.run)
             nursery.start_soon(self.isr_changes.run)
+            nursery.start_soon(self.moves.run)
             nursery.start_soon(self.followers.shrink_isrs, self._replicas.values)
 
     def take_failures(self) -> None:

@@ -42,6 +42,7 @@ class RequestContext:
     """Where this connection reached the broker: what Metadata answers, unless advertised.listeners says otherwise."""
     connection_id: int = 0
     principal: KafkaPrincipal = ANONYMOUS
+    client_port: int = 0
 
     def authorize(self, operation: Operation, kind: ResourceType, name: str) -> bool:
         """Whether the client may do something to a resource: for handlers that alone know what a request comes to.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pykbroker.server.share_coordinator import ShareCoordinator
     from pykbroker.server.share_groups import ShareGroupService
     from pykbroker.server.share_partitions import SharePartitions
+    from pykbroker.server.telemetry import Telemetry
     from pykbroker.server.transaction_coordinator import TransactionCoordinator
     from pykbroker.server.transaction_markers import TransactionMarkers
     from pykbroker.server.transaction_verifier import TransactionVerifier
@@ -57,3 +58,4 @@ class Services:
     channels: BrokerChannels
     credentials: Credentials
     authorizer: Authorizer | None = None
+    telemetry: Telemetry | None = None

@@ -30,6 +30,13 @@ def is_temporary(error: OSError) -> bool:
     return error.errno in _TEMPORARY and not isinstance(error, LostWrites)
 
 
+def remove_tree(directory: str) -> None:
+    """Removes a directory and everything in it, as far as that goes."""
+    import shutil  # Costly to import, and rarely needed.
+
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def sync_fd(fd: int) -> None:
     """Makes a file durable. Blocks. Raises LostWrites: the kernel may have dropped what it couldn't write."""
     try:

@@ -89,6 +89,11 @@ class LeaderEpochs:
         place = bisect_right(self.entries, offset, key=lambda entry: entry[1]) - 1
         self._store([(self.entries[place][0], offset), *self.entries[place + 1 :]])
 
+    def take_over(self, other: LeaderEpochs) -> None:
+        """Knows what another log's epochs do."""
+        if self.entries != other.entries:
+            self._store(other.entries.copy())
+
     def clear(self) -> None:
         """Forgets all."""
         if self.entries:

@@ -18,21 +18,21 @@ from pykbroker.protocol.records.batch import RecordBatch, batches
 from pykbroker.protocol.records.control import read_marker
 from pykbroker.storage import retention
 from pykbroker.storage.checkpoints import sync_directory, sync_path
+from pykbroker.storage.files import remove_tree
 from pykbroker.storage.leader_epochs import LeaderEpochs
 from pykbroker.storage.log_reader import LogReader
 from pykbroker.storage.log_results import AppendInfo, LogRead
-from pykbroker.storage.log_segment import Located, LogSegment
+from pykbroker.storage.log_segment import Located, LogSegment, fitting
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
 from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
 from pykbroker.storage.producer_state import (
     NOT_REQUIRED,
     AppendOrigin,
-    CompletedTransaction,
     ProducerState,
     Verification,
 )
-from pykbroker.storage.transaction_index import AbortedTransaction
+from pykbroker.storage.transaction_index import index_transaction
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -215,7 +215,7 @@ class UnifiedLog(LogReader):
             return None
         first, max_timestamp = found[0].base_offset, max(batch.max_timestamp for batch in found)
         view, position = memoryview(records), 0
-        for group in _fitting(found, self.config.segment_bytes):
+        for group in fitting(found, self.config.segment_bytes):
             size = sum(batch.size for batch in group)
             for batch in group:
                 self._assign_epoch(batch.leader_epoch, batch.base_offset)
@@ -546,30 +546,43 @@ class UnifiedLog(LogReader):
         """Its directory becomes `directory`; nothing is appended or flushed any more. Quick."""
         with self._maintenance:
             self.closed = True
-            os.rename(self.directory, directory)
-            self.directory = self.epochs.directory = self.producers.directory = directory
-            for segment in self.segments:
-                segment.moved(directory)
+            self._rename(directory)
+
+    def _rename(self, directory: str) -> None:
+        os.rename(self.directory, directory)
+        self.directory = self.epochs.directory = self.producers.directory = directory
+        for segment in self.segments:
+            segment.moved(directory)
+        self._directory_changed = True
+
+    def replace(self, other: UnifiedLog, directory: str) -> None:
+        """Goes on in the place of another log that ends where it does, in a directory of another name (KIP-113).
+
+        What the other one knows beyond its records comes with it: elections, and transactions being verified.
+        """
+        with self._maintenance:
+            self.raise_log_start(other.log_start_offset)
+            self.epochs.take_over(other.epochs)
+            self._rename(directory)
+            self.producers.take_over(other.producers)  # Last: nothing may fail while two logs share a state.
+            self.config = other.config
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a flush, or what else must not meet a change of its files' names, is under way in a thread."""
+        return self._maintenance.locked()
+
+    def wait_until_unused(self) -> None:
+        """Blocks for as long as it is `in_use` now."""
+        with self._maintenance:
+            pass
 
     def remove_files(self) -> None:
         """Removes everything on disk. A slice being sent still finishes. Slow for a large log: run it in a thread."""
         self.closed = True
         for segment in self.segments:
             segment.delete()
-        _remove_tree(self.directory)
-
-
-def _fitting(found: list[RecordBatch], limit: int) -> Iterator[list[RecordBatch]]:
-    """The batches in groups of at most `limit` bytes, one at least: an append doesn't span two segments."""
-    group: list[RecordBatch] = []
-    size = 0
-    for batch in found:
-        if group and size + batch.size > limit:
-            yield group
-            group, size = [], 0
-        group.append(batch)
-        size += batch.size
-    yield group
+        remove_tree(self.directory)
 
 
 def _unmake(directory: str) -> None:
@@ -583,18 +596,3 @@ def _unmake(directory: str) -> None:
             remove(path)
         except OSError:
             pass
-
-
-def _remove_tree(directory: str) -> None:
-    import shutil  # Costly to import, and rarely needed.
-
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def index_transaction(completed: CompletedTransaction, producers: ProducerState, segment: LogSegment) -> None:
-    """An aborted transaction goes into the index of the segment that holds its marker."""
-    if completed.aborted:
-        ongoing = producers.first_ongoing_offset
-        stable = completed.last_offset + 1 if ongoing is None else ongoing
-        producer_id, first, last, _ = completed
-        segment.txn_index.append(AbortedTransaction(producer_id, first, last, stable))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.records.batch import CorruptBatch
 from pykbroker.storage.leader_epochs import LeaderEpochs
-from pykbroker.storage.log import UnifiedLog, index_transaction
+from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
@@ -28,6 +28,7 @@ from pykbroker.storage.log_segment import (
 )
 from pykbroker.storage.meta_properties import read_topic_id
 from pykbroker.storage.producer_state import SNAPSHOT_SUFFIX, ProducerState
+from pykbroker.storage.transaction_index import index_transaction
 
 if TYPE_CHECKING:
     from pykbroker.config.topic import LogConfig

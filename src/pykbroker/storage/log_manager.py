@@ -1,10 +1,11 @@
-"""The data directories of a broker: whose they are, which logs they hold, their checkpoints, a clean end.
+"""The logs of a broker, in its data directories: their checkpoints, a clean end.
 
 It opens, makes and removes logs. Which partitions this broker should have is not decided here.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -23,6 +24,7 @@ from pykbroker.storage.checkpoints import (
     replace_file,
     write_offsets,
 )
+from pykbroker.storage.data_directories import DataDirectories
 from pykbroker.storage.data_directory import (
     CLEAN_SHUTDOWN_FILE,
     LOCK_FILE,
@@ -31,17 +33,20 @@ from pykbroker.storage.data_directory import (
     InconsistentDirectory,
     LockedDirectory,
 )
-from pykbroker.storage.files import is_temporary
+from pykbroker.storage.files import is_temporary, remove_tree
+from pykbroker.storage.future_logs import (
+    DELETE_SUFFIX,
+    FUTURE_SUFFIX,
+    finish_replacements,
+    future_partition,
+    marked_name,
+    remove_mark,
+    write_mark,
+)
 from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_loader import load_log
 from pykbroker.storage.log_reader import LogReader
 from pykbroker.storage.log_segment import LogSegment
-from pykbroker.storage.meta_properties import (
-    META_PROPERTIES,
-    MetaProperties,
-    read_meta_properties,
-    write_meta_properties,
-)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -58,7 +63,8 @@ __all__ = [
     "OfflineDirectory",
 ]
 
-DELETE_SUFFIX = "-delete"
+logger = logging.getLogger(__name__)
+
 STRAY_SUFFIX = "-stray"
 _MAX_NAME = 255
 _PARTITION = re.compile(r"(.+)-(\d+)")
@@ -78,7 +84,7 @@ class OfflineDirectory(NamedTuple):
     partitions: list[TopicPartition]
 
 
-class LogManager:
+class LogManager(DataDirectories):
     """All logs of a broker: `lock`, look at `identity`, `open`, serve, `close`.
 
     `clock` gives wall-clock milliseconds. Methods that block on the disk say so; they may run in a thread while the
@@ -92,82 +98,20 @@ class LogManager:
         *,
         clock: Callable[[], int] = _wall_clock_ms,
     ) -> None:
+        super().__init__(dirs)
         self.default_config = default_config
-        self._dirs = [DataDirectory(os.path.abspath(path)) for path in dirs]
         self._logs: dict[TopicPartition, UnifiedLog] = {}
         self._homes: dict[TopicPartition, DataDirectory] = {}
+        self._futures: dict[TopicPartition, UnifiedLog] = {}
+        """Logs that will replace those in `_logs`, from another directory."""
+        self._preferred: dict[TopicPartition, str] = {}
+        """Where somebody wants a log that isn't there yet."""
         self._clock = clock
-        self._locked = False
         self._checkpoints = Lock()
-        self._failures: deque[tuple[DataDirectory, OSError]] = deque()
         self._offline: set[TopicPartition] = set()
         self._deleted: deque[tuple[int, DataDirectory, list[LogSegment]]] = deque()
         self.cordoned: Collection[str] = ()
         """The directories in which no new log is made: `cordoned.log.dirs` (KIP-1066)."""
-        self.on_failure: Callable[[], None] = lambda: None
-        """Called, in any thread, when there is something for `take_failures`."""
-
-    # -- whose directories -------------------------------------------------------------------------------------
-
-    def lock(self) -> None:
-        """Takes all directories, making those that are missing. Raises LockedDirectory or DataDirectoryError."""
-        if self._locked:
-            return
-        try:
-            for directory in self._dirs:
-                directory.lock()
-        except DataDirectoryError:
-            self.unlock()
-            raise
-        self._locked = True
-
-    def unlock(self) -> None:
-        """Gives the directories back without any of a clean end: what a crash does."""
-        for directory in self._dirs:
-            directory.unlock()
-        self._locked = False
-
-    def identity(self) -> MetaProperties | None:
-        """What `meta.properties` says, the same in all directories; None when all are new. Usable before `open`.
-
-        Raises InconsistentDirectory where two contradict each other or one can't be understood.
-        """
-        known: MetaProperties | None = None
-        for directory in self._dirs:
-            meta = self._read_meta(directory)
-            if meta is None:
-                continue
-            if known is None:
-                known = meta
-            elif (meta.broker_id, meta.cluster_id) != (known.broker_id, known.cluster_id):
-                raise InconsistentDirectory(
-                    f"{directory.file(META_PROPERTIES)} has broker.id={meta.broker_id}, cluster.id={meta.cluster_id}; "
-                    f"another data directory has broker.id={known.broker_id}, cluster.id={known.cluster_id}"
-                )
-        return known
-
-    def write_identity(self, broker_id: int, cluster_id: str) -> None:
-        """Completes `meta.properties` in every directory. Raises InconsistentDirectory where it says otherwise.
-
-        Blocks on fsync where something is written.
-        """
-        for directory in self._dirs:
-            meta = self._read_meta(directory) or MetaProperties()
-            if meta.broker_id == broker_id and meta.cluster_id == cluster_id:
-                continue
-            for key, stored, wanted in (
-                ("broker.id", meta.broker_id, broker_id),
-                ("cluster.id", meta.cluster_id, cluster_id),
-            ):
-                if stored is not None and stored != wanted:
-                    raise InconsistentDirectory(f"{directory.file(META_PROPERTIES)} has {key}={stored}, not {wanted}")
-            write_meta_properties(directory.path, MetaProperties(broker_id, cluster_id, meta.others))
-
-    def _read_meta(self, directory: DataDirectory) -> MetaProperties | None:
-        try:
-            return read_meta_properties(directory.path)
-        except CheckpointFormatError as error:
-            raise InconsistentDirectory(str(error)) from None
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -177,6 +121,9 @@ class LogManager:
         A directory that can't be read is offline afterwards: see `take_failures`. Raises DataDirectoryError.
         """
         self.lock()
+        if len(self._dirs) > 1:
+            for path in finish_replacements(directory.path for directory in self._dirs):
+                logger.warning("%s has been replaced in another directory: it is removed", path)
         for directory in self._dirs:
             try:
                 self._open_directory(directory, configs)
@@ -190,11 +137,14 @@ class LogManager:
             if not entry.is_dir():
                 continue
             if entry.name.endswith(DELETE_SUFFIX) and _MARKED.fullmatch(entry.name):
-                _remove_tree(entry.path)
+                remove_tree(entry.path)
                 continue
-            topic_partition = _topic_partition(entry.name)
+            future = future_partition(entry.name)
+            topic_partition = future or _topic_partition(entry.name)
             if topic_partition is not None:
-                self._load(directory, topic_partition, entry.path, configs)
+                self._load(
+                    directory, topic_partition, entry.path, configs, self._logs if future is None else self._futures
+                )
 
     def _load(
         self,
@@ -202,9 +152,10 @@ class LogManager:
         topic_partition: TopicPartition,
         path: str,
         configs: Callable[[str], LogConfig] | None,
+        logs: dict[TopicPartition, UnifiedLog],
     ) -> None:
-        if topic_partition in self._logs:
-            raise InconsistentDirectory(f"{topic_partition} is in {self._logs[topic_partition].directory} and {path}")
+        if topic_partition in logs:
+            raise InconsistentDirectory(f"{topic_partition} is in {logs[topic_partition].directory} and {path}")
         config = self.default_config if configs is None else configs(topic_partition.topic)
         try:
             log = load_log(
@@ -218,12 +169,10 @@ class LogManager:
             )
         except CheckpointFormatError as error:
             raise DataDirectoryError(str(error)) from None
-        self._keep(log, directory)
-
-    def _keep(self, log: UnifiedLog, directory: DataDirectory) -> None:
         log.on_error = self._log_failed
-        self._logs[log.topic_partition] = log
-        self._homes[log.topic_partition] = directory
+        logs[topic_partition] = log
+        if logs is self._logs:
+            self._homes[topic_partition] = directory
 
     def close(
         self, high_watermarks: Mapping[TopicPartition, int] | None = None, *, sync: bool = True
@@ -234,11 +183,11 @@ class LogManager:
         no mark, and are recovered at the next start.
         """
         unclean: dict[str, OSError] = {}
-        for log in list(self._logs.values()):
+        for log in self._all():
             try:
                 log.close(sync=sync)
             except OSError as error:
-                unclean[self._homes[log.topic_partition].path] = error
+                unclean[os.path.dirname(log.directory)] = error
         if sync:
             try:
                 self.checkpoint_high_watermarks(high_watermarks or {})
@@ -256,16 +205,6 @@ class LogManager:
         return unclean
 
     # -- failing directories -----------------------------------------------------------------------------------
-
-    @property
-    def failed(self) -> bool:
-        """Whether `take_failures` has something to give."""
-        return bool(self._failures)
-
-    @property
-    def all_offline(self) -> bool:
-        """Whether no directory is left."""
-        return all(directory.offline for directory in self._dirs)
 
     def is_offline(self, topic_partition: TopicPartition) -> bool:
         """Whether a partition's log is in a directory that failed while the broker ran."""
@@ -286,6 +225,8 @@ class LogManager:
             for topic_partition in lost:
                 del self._homes[topic_partition]
                 self._logs.pop(topic_partition).abandon()
+            for future in [one for one in self._futures.values() if os.path.dirname(one.directory) == directory.path]:
+                self._futures.pop(future.topic_partition).abandon()
             self._offline.update(lost)
             found.append(OfflineDirectory(directory.path, error, lost))
         return found
@@ -298,38 +239,15 @@ class LogManager:
                 self._fail(directory, error)
 
     def _log_failed(self, log: LogReader, error: OSError) -> None:
-        home = self._homes.get(log.topic_partition)
-        if home is not None and not is_temporary(error):
-            self._fail(home, error)
-
-    def _fail(self, directory: DataDirectory, error: OSError) -> None:
-        if not directory.offline:
-            self._failures.append((directory, error))
-            self.on_failure()
-
-    def _usable(self) -> list[DataDirectory]:
-        return [directory for directory in self._dirs if not directory.offline]
-
-    def _each_directory(self, work: Callable[[DataDirectory], None]) -> None:
-        """Has each usable directory worked on; an error that doesn't pass by itself takes only its own offline.
-
-        Raises the last error that does, once all have had their turn.
-        """
-        passing: OSError | None = None
-        for directory in self._usable():
-            try:
-                work(directory)
-            except OSError as error:
-                if is_temporary(error):
-                    passing = error
-                else:
-                    self._fail(directory, error)
-        if passing is not None:
-            raise passing
+        found = self._futures.get(log.topic_partition)
+        if log is found:
+            self.report(found.directory, error)
+        elif log is self._logs.get(log.topic_partition) and not is_temporary(error):
+            self._fail(self._homes[log.topic_partition], error)
 
     def abandon(self) -> None:
         """Lets go of everything at once, as a crash does: nothing is flushed, written or marked."""
-        for log in self._logs.values():
+        for log in self._all():
             log.abandon()
         self.unlock()
 
@@ -360,8 +278,21 @@ class LogManager:
             return log
         if topic_partition in self._offline or (not is_new and len(self._usable()) < len(self._dirs)):
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"The directory of {topic_partition} is offline")
-        directory = self._roomiest()
-        path = directory.file(str(topic_partition))
+        wanted = self._preferred.pop(topic_partition, None)
+        directory = next((one for one in self._usable() if one.path == wanted), None) or self._roomiest()
+        log = self._create(directory, str(topic_partition), topic_partition, topic_id, config)
+        self._logs[topic_partition], self._homes[topic_partition] = log, directory
+        return log
+
+    def _create(
+        self,
+        directory: DataDirectory,
+        name: str,
+        topic_partition: TopicPartition,
+        topic_id: UUID | None,
+        config: LogConfig,
+    ) -> UnifiedLog:
+        path = directory.file(name)
         try:
             log = UnifiedLog.create(topic_partition, path, config, topic_id, self._clock())
         except OSError as error:
@@ -369,7 +300,7 @@ class LogManager:
             if not (is_temporary(error) or isinstance(error, FileExistsError)):
                 self._fail(directory, error)
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot make {path}: {error.strerror}") from error
-        self._keep(log, directory)
+        log.on_error = self._log_failed
         return log
 
     def _roomiest(self) -> DataDirectory:
@@ -386,6 +317,7 @@ class LogManager:
 
     def set_aside(self, topic_partition: TopicPartition) -> None:
         """Gives a log up that belongs to no topic: its directory stays, with a name that marks it (KAFKA-15355)."""
+        self.drop_future(topic_partition)
         self.detach(topic_partition, STRAY_SUFFIX)
 
     def detach(self, topic_partition: TopicPartition, mark: str = DELETE_SUFFIX) -> UnifiedLog | None:
@@ -407,9 +339,88 @@ class LogManager:
 
     def delete(self, topic_partition: TopicPartition) -> None:
         """Removes a partition's log and everything of it on disk; a log that isn't there is fine. Slow: in a thread."""
+        self.drop_future(topic_partition)
         log = self.detach(topic_partition)
         if log is not None:
             log.remove_files()
+
+    # -- moving to another directory ---------------------------------------------------------------------------
+
+    def check_destination(self, path: str) -> None:
+        """Refuses a directory that no log may move to.
+
+        Raises KafkaError: LOG_DIR_NOT_FOUND, KAFKA_STORAGE_ERROR, INVALID_REPLICA_ASSIGNMENT for one that is cordoned.
+        """
+        found = next((one for one in self._dirs if one.path == path), None)
+        if found is None:
+            raise KafkaError(ErrorCode.LOG_DIR_NOT_FOUND, f"Log directory {path} is not in log.dirs")
+        if found.offline:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Log directory {path} is offline")
+        if path in self.cordoned:
+            raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"Log directory {path} is cordoned")
+
+    def prefer(self, topic_partition: TopicPartition, path: str) -> None:
+        """Has a log that isn't there yet made in one of the directories."""
+        self._preferred[topic_partition] = path
+
+    def future(self, topic_partition: TopicPartition) -> UnifiedLog | None:
+        """The log that will replace a partition's, where it is on its way to another directory."""
+        return self._futures.get(topic_partition)
+
+    def create_future(self, topic_partition: TopicPartition, path: str) -> None:
+        """Makes the empty log that will replace a partition's. Blocks on fsync. Raises KafkaError.
+
+        None is made while a directory is offline: it might hold one already.
+        """
+        log = self._logs[topic_partition]
+        if len(self._usable()) < len(self._dirs):
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "A data directory is offline")
+        directory = next(one for one in self._dirs if one.path == path)
+        name = marked_name(topic_partition, FUTURE_SUFFIX)
+        future = self._create(directory, name, topic_partition, log.topic_id, log.config)
+        try:
+            remove_mark(log.directory, sync=True)
+            write_mark(future.directory, log.directory)
+        except OSError as error:
+            future.remove_files()
+            self.report(future.directory, error)
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Cannot mark {future.directory}: {error}") from error
+        self._futures[topic_partition] = future
+
+    def drop_future(self, topic_partition: TopicPartition) -> None:
+        """Gives up a move: what was copied goes, there or not. Slow: in a thread. Raises OSError."""
+        future = self._futures.pop(topic_partition, None)
+        if future is not None:
+            directory = os.path.join(os.path.dirname(future.directory), marked_name(topic_partition, DELETE_SUFFIX))
+            future.rename_for_deletion(directory)
+            future.remove_files()
+
+    def replace_with_future(self, topic_partition: TopicPartition) -> UnifiedLog:
+        """Puts the future log, which ends where the current one does, in its place; the one that was replaced.
+
+        Quick, and nothing may be appended meanwhile. At every moment one of the two is what a start would find. The
+        old files are the caller's to remove. Raises OSError.
+        """
+        log, future = self._logs[topic_partition], self._futures[topic_partition]
+        home = next(one for one in self._dirs if one.path == os.path.dirname(future.directory))
+        old_home, old_directory = self._homes[topic_partition], log.directory
+        try:
+            future.replace(log, home.file(str(topic_partition)))
+        except OSError as error:
+            self.report(future.directory, error)
+            raise
+        del self._futures[topic_partition]
+        self._logs[topic_partition], self._homes[topic_partition] = future, home
+        try:
+            name = marked_name(topic_partition, DELETE_SUFFIX)
+            log.rename_for_deletion(os.path.join(os.path.dirname(old_directory), name))
+            remove_mark(future.directory)
+        except OSError as error:
+            self._fail(old_home, error)
+        return log
+
+    def _all(self) -> list[UnifiedLog]:
+        return [*self._logs.values(), *self._futures.values()]
 
     def _forget(self, home: DataDirectory, topic_partition: TopicPartition) -> None:
         """A topic made again under the name must not meet the offsets of the old one."""
@@ -501,7 +512,7 @@ class LogManager:
         return {one.path: None if one.offline else self._logs_in(one) for one in self._dirs}
 
     def _logs_in(self, directory: DataDirectory) -> list[UnifiedLog]:
-        return [log for log in list(self._logs.values()) if self._homes.get(log.topic_partition) is directory]
+        return [log for log in self._all() if os.path.dirname(log.directory) == directory.path]
 
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> None:
         """Writes high watermarks where they changed; partitions not mentioned keep theirs. Blocks on fsync.
@@ -510,10 +521,11 @@ class LogManager:
         """
 
         def write(directory: DataDirectory) -> None:
+            here = {log.topic_partition for log in self._logs_in(directory)}
             merged = {
                 topic_partition: offset
                 for topic_partition, offset in {**directory.high_watermarks, **high_watermarks}.items()
-                if self._homes.get(topic_partition) is directory
+                if topic_partition in here
             }
             if merged != directory.high_watermarks:
                 write_offsets(directory.file(HIGH_WATERMARKS), merged)
@@ -556,9 +568,3 @@ def _topic_partition(name: str) -> TopicPartition | None:
     if found is None or _MARKED.fullmatch(name):
         return None
     return TopicPartition(found[1], int(found[2]))
-
-
-def _remove_tree(path: str) -> None:
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)

@@ -410,3 +410,16 @@ class LogSegment:
         for _, header in self.headers(last[1] if last is not None else 0):
             following = header.last_offset + 1
         return following
+
+
+def fitting(found: list[RecordBatch], limit: int) -> Iterator[list[RecordBatch]]:
+    """The batches in groups of at most `limit` bytes, one at least: an append doesn't span two segments."""
+    group: list[RecordBatch] = []
+    size = 0
+    for batch in found:
+        if group and size + batch.size > limit:
+            yield group
+            group, size = [], 0
+        group.append(batch)
+        size += batch.size
+    yield group

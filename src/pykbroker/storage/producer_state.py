@@ -333,6 +333,11 @@ class ProducerState:
             if now_ms - pending.timestamp >= expiration_ms:
                 del self.verifications[producer_id]
 
+    def take_over(self, other: ProducerState) -> None:
+        """Goes on with what another log's state knows, which is given up; the snapshots are its own."""
+        self.producers, self.verifications = other.producers, other.verifications
+        self._ongoing, self._unreplicated = other._ongoing, other._unreplicated
+
     def clear(self, end_offset: int) -> None:
         """Forgets all producers, not the snapshots."""
         self.producers.clear()

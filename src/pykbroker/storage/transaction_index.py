@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pykbroker.storage.checkpoints import write_all
 from pykbroker.storage.files import open_fd
+
+if TYPE_CHECKING:
+    from pykbroker.storage.log_segment import LogSegment
+    from pykbroker.storage.producer_state import CompletedTransaction, ProducerState
 
 _ENTRY = Struct(">hqqqq")
 
@@ -94,3 +98,12 @@ class TransactionIndex:
             os.truncate(self.path, len(left) * _ENTRY.size)
             self._entries = left
             self._written = len(left)
+
+
+def index_transaction(completed: CompletedTransaction, producers: ProducerState, segment: LogSegment) -> None:
+    """An aborted transaction goes into the index of the segment that holds its marker."""
+    if completed.aborted:
+        ongoing = producers.first_ongoing_offset
+        stable = completed.last_offset + 1 if ongoing is None else ongoing
+        producer_id, first, last, _ = completed
+        segment.txn_index.append(AbortedTransaction(producer_id, first, last, stable))

@@ -6,6 +6,7 @@ It listens on a free port of 127.0.0.1 and keeps its data in a temporary folder,
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from pykbroker.config.listeners import endpoint_text
 from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 if TYPE_CHECKING:
+    from pykbroker.server.telemetry import ClientMetrics
     from pykbroker.testing.certificates import Certificates
 
 STOP_SECONDS = 30.0
@@ -94,7 +96,8 @@ class KafkaBroker(_Reachable):
     `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one; `config` holds
     Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name → password) has clients log in with PLAIN
     or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls` (needs trustme: `pykbroker[tls]`).
-    Raises StartupError where the broker can't start.
+    `telemetry=True` asks clients for the metrics that `client-metrics` configs name; the newest 1,000 pushes are in
+    `broker.telemetry`. Raises StartupError where the broker can't start.
     """
 
     def __init__(
@@ -105,9 +108,12 @@ class KafkaBroker(_Reachable):
         config: Mapping[str, Any] | None = None,
         users: Mapping[str, str] | None = None,
         tls: bool = False,
+        telemetry: bool = False,
     ) -> None:
         self._tls = _certificates() if tls else None
         self._users = users
+        self.telemetry: deque[ClientMetrics] = deque(maxlen=1000)
+        self._receiver = self.telemetry.append if telemetry else None
         self._config = _config(data_dir, port, config, users, self._tls)
         self._ephemeral = data_dir is None
         self._thread: threading.Thread | None = None
@@ -159,7 +165,7 @@ class KafkaBroker(_Reachable):
 
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
-            broker = Broker(self._config, ephemeral=self._ephemeral, users=self._users)
+            broker = Broker(self._config, ephemeral=self._ephemeral, users=self._users, telemetry=self._receiver)
             token = self._token = trio.lowlevel.current_trio_token()
             self._broker = broker
 

@@ -99,7 +99,7 @@ def kafka_python(way: dict[str, Any]) -> str:
     except ImportError:
         from kafka.oauth.abstract import AbstractTokenProvider
 
-    class Provider(AbstractTokenProvider):  # type: ignore[misc, valid-type, unused-ignore]
+    class Provider(AbstractTokenProvider):
         def __init__(self, token: str) -> None:
             self._token = token
 
@@ -143,7 +143,7 @@ async def _aiokafka(way: dict[str, Any]) -> str:
     from aiokafka import errors as aiokafka_errors
     from aiokafka.abc import AbstractTokenProvider
 
-    class Provider(AbstractTokenProvider):  # type: ignore[misc, valid-type, unused-ignore]
+    class Provider(AbstractTokenProvider):
         def __init__(self, token: str) -> None:
             self._token = token
 

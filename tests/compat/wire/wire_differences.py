@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 DIFFERENCES: Mapping[tuple[str, str], str] = {
-    ("describe_configs", "topic with documentation"): "the texts are Apache Kafka's, and none are served here",
     ("share_fetch", "a topic that isn't there"): "Apache Kafka fails over it (-1); here it is an unknown topic",
 }
 

@@ -11,7 +11,6 @@ from wire_talk import Talk, conversation
 
 from pykbroker.cluster.image import uuid_text
 from pykbroker.protocol.errors import ErrorCode
-from pykbroker.protocol.message import Message
 from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
 from pykbroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from pykbroker.protocol.messages.delete_share_group_offsets import DeleteShareGroupOffsetsRequest
@@ -385,8 +384,8 @@ def share_group_state(talk: Talk) -> None:
         found.host, found.port = "", 0
         talk.note(label, found)
 
-    def ask(label: str, request: type[Message], *, topic: UUID = topic_id, version: int = 0, **fields: Any) -> Any:
-        cls = request.Topic  # type: ignore[attr-defined]
+    def ask(label: str, request: Any, *, topic: UUID = topic_id, version: int = 0, **fields: Any) -> Any:
+        cls = request.Topic
         asked = request(group_id=talk.name, topics=[cls(topic_id=topic, partitions=[cls.Partition(**fields)])])
         for _ in range(500):
             answer = talk.ask(asked, version)

@@ -230,6 +230,32 @@ def test_regular_expressions() -> None:
     assert talk.group().patterns == {}
 
 
+def test_expressions_are_resolved_again_as_what_may_be_seen_changes() -> None:
+    talk = Cluster({"topic-1": 1, "topic-2": 1}, group_consumer_regex_refresh_interval_ms=20_000)
+    talk.hidden = {"topic-2"}
+    member = Consumer(talk, "a", topics=None, subscribed_topic_regex="topic.*")
+    settle(talk, [member])
+    assert member.partitions == {("topic-1", 0)}
+    talk.hidden = {"topic-1"}
+    talk.advance(20)
+    settle(talk, [member])
+    assert member.partitions == {("topic-2", 0)}
+    first = talk.group().patterns["topic.*"].timestamp_ms
+    epoch = member.epoch
+    talk.advance(20)
+    settle(talk, [member])
+    assert (member.epoch, talk.group().patterns["topic.*"].timestamp_ms > first) == (epoch, True)
+
+
+def test_settings_that_change_while_it_runs() -> None:
+    talk = Cluster({"t": 1})
+    talk.full("a")
+    talk.config.group_consumer_max_size = 1
+    talk.config.group_consumer_heartbeat_interval_ms = 77
+    assert talk.full("b").error_code == E.GROUP_MAX_SIZE_REACHED
+    assert talk.full("a").heartbeat_interval_ms == 77
+
+
 def test_a_member_has_names_and_an_expression() -> None:
     talk = Cluster({"t": 1, "u": 1, "v": 1})
     first = Consumer(talk, "a", topics=("t",), subscribed_topic_regex="u|w")

@@ -1,6 +1,6 @@
 """What a shard is told of the broker that runs it: the broker's settings for groups, the cluster, a group's own config.
 
-The settings are fixed; the cluster and a group's config are asked for anew each time, as they change.
+All of it changes while the broker runs: read it when it is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pykbroker.cluster.image import ClusterImage
 NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GroupConfig:
     """The broker's `group.*` and `offset*`, under Kafka's names; times in milliseconds unless named otherwise."""
 
@@ -33,6 +33,8 @@ class GroupConfig:
     group_share_heartbeat_interval_ms: int = 5_000
     group_share_assignment_interval_ms: int = 1_000
     group_share_max_size: int = 200
+    group_consumer_regex_refresh_interval_ms: int = 600_000
+    """Kafka's key of this name is an internal one, which no broker shows; this broker doesn't read it."""
     offset_metadata_max_bytes: int = 4096
     offsets_retention_minutes: int = 10_080
     offsets_retention_check_interval_ms: int = 600_000

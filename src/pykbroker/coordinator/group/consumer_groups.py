@@ -208,21 +208,27 @@ class ConsumerGroups:
             step.epoch = group.bumped(members, step.draft, forced=forced, topics=topics)
 
     def _resolve(self, step: Step, may_see: Callable[[str], bool]) -> bool:
-        """Resolves what isn't, and all once topics have come or gone; whether an expression stands for others now."""
+        """Resolves what isn't, and all once topics have come or gone; whether an expression stands for others now.
+
+        All are resolved again after `group.consumer.regex.refresh.interval.ms`, too: who may see what may have changed.
+        """
         group = step.group
         wanted = {member.pattern for member in step.members.values()} - {""}
         unused = [pattern for pattern in group.patterns if pattern not in wanted]
         if not wanted and not unused:
             return False
         image, seen = self._surroundings.image(), group.image_seen
-        everything = seen is None or seen.topics.keys() != image.topics.keys()
+        oldest_ms = step.now.wall_ms - self._config.group_consumer_regex_refresh_interval_ms
+        expired = any(resolved.timestamp_ms < oldest_ms for resolved in group.patterns.values())
+        everything = expired or seen is None or seen.topics.keys() != image.topics.keys()
         due = sorted(wanted if everything else wanted - group.patterns.keys())
         found = resolve(due, image.topics.keys(), may_see, step.now.wall_ms)
         changed = False
         for pattern, resolved in found.items():
             old = group.patterns.get(pattern)
-            if old is None or old.topics != resolved.topics:
-                changed |= bool(resolved.topics) or old is not None
+            differs = old is None or old.topics != resolved.topics
+            changed |= differs and (bool(resolved.topics) or old is not None)
+            if differs or expired:
                 step.draft.records.append(
                     records.pattern_record(group.group_id, pattern, resolved.topics, resolved.timestamp_ms)
                 )
