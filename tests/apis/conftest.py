@@ -55,7 +55,7 @@ class OneBroker:
             "local_address": ("127.0.0.1", 9092),
         } | context
         answer = await handler.call(sent, RequestContext(**values))
-        return type(answer).decode(memoryview(answer.encode(version)), version)
+        return handler.response.decode(memoryview(answer.encode(version)), version)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from pykbroker.apis.metadata import describe_topic_partitions, metadata
+from pykbroker.apis.metadata import MAX_ENCODED, describe_topic_partitions, metadata
 from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage
 from pykbroker.controller.topics import NewTopic
 from pykbroker.protocol.errors import ErrorCode
@@ -208,3 +208,25 @@ async def test_a_cursor_that_leads_nowhere(one_broker: Any, topic: str, partitio
         ("a", ErrorCode.INVALID_REQUEST),
         ("b", ErrorCode.INVALID_REQUEST),
     ]
+
+
+async def test_all_topics_are_encoded_once_until_something_changes(one_broker: Any) -> None:
+    await create(one_broker, "a")
+    kept = one_broker.services.metadata.encoded
+    assert [topic.name for topic in (await one_broker.ask(metadata, MetadataRequest(topics=None), 12)).topics] == ["a"]
+    (encoded,) = kept.values()
+    again = await one_broker.ask(metadata, MetadataRequest(topics=None), 12)
+    assert ([topic.name for topic in again.topics], list(kept.values())) == (["a"], [encoded])
+    elsewhere = await one_broker.ask(metadata, MetadataRequest(topics=None), 12, local_address=("10.0.0.1", 19092))
+    assert [(broker.host, broker.port) for broker in elsewhere.brokers] == [("10.0.0.1", 19092)]
+    asked = MetadataRequest(topics=None, include_topic_authorized_operations=True)
+    assert (await one_broker.ask(metadata, asked, 12)).topics[0].topic_authorized_operations > 0
+    await create(one_broker, "b")
+    everything = await one_broker.ask(metadata, MetadataRequest(topics=None), 12)
+    assert [topic.name for topic in everything.topics] == ["a", "b"]
+
+
+async def test_answers_kept_are_few(one_broker: Any) -> None:
+    for port in range(100):
+        await one_broker.ask(metadata, MetadataRequest(topics=None), 12, local_address=("127.0.0.1", port))
+    assert len(one_broker.services.metadata.encoded) <= MAX_ENCODED

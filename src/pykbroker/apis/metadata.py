@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pykbroker.cluster.image import NO_LEADER, PartitionState, TopicImage
 from pykbroker.controller.topics import invalid_name
 from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.connection import Encoded
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.describe_topic_partitions import (
@@ -22,13 +23,15 @@ from pykbroker.server.request import RequestContext, handles
 FIRST_WITH_EMPTY_FOR_NONE = 1
 FIRST_WITH_LISTENER_NOT_FOUND = 6
 FIRST_BY_TOPIC_ID = 12
+MAX_ENCODED = 16
+"""How many answers with all topics are kept: a handful of versions and listeners."""
 
 Topic = MetadataResponse.Topic
 Described = DescribeTopicPartitionsResponse.Topic
 
 
 @handles(MetadataRequest, "0-13")
-async def metadata(request: MetadataRequest, context: RequestContext) -> MetadataResponse:
+async def metadata(request: MetadataRequest, context: RequestContext) -> MetadataResponse | Encoded:
     """Metadata 0-13: null topics (version 0: none) ask for all, an empty list for none.
 
     A missing topic is made where the request and `auto.create.topics.enable` allow it, and answered with its leaders
@@ -36,21 +39,40 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
     authorized operations (KIP-430).
     """
     await context.services.controller.wait_until_joined()
-    cache = context.services.metadata
+    if request.topics is None or (not request.topics and context.api_version < FIRST_WITH_EMPTY_FOR_NONE):
+        return _everything(request, context)
     mutations = context.services.quotas.mutations(context, strict_since=None)
     refused = await _create_missing(request, context, mutations)
+    topics = list(_asked(request.topics, context, _view(context), refused))
+    answer = _answer(topics, request, context)
+    answer.throttle_time_ms = mutations.throttle_ms
+    return answer
+
+
+def _everything(request: MetadataRequest, context: RequestContext) -> MetadataResponse | Encoded:
+    """All topics. Some clients ask for them several times a second: the answer is kept as long as nothing changes."""
+    services, cache = context.services, context.services.metadata
     view = _view(context)
-    asks_for_all = request.topics is None or (not request.topics and context.api_version < FIRST_WITH_EMPTY_FOR_NONE)
-    if asks_for_all:
+    if services.authorizer is not None or services.quotas.active:  # Then it is the client's own.
+        return _answer([_topic(topic, view) for topic in cache.image.topics.values()], request, context)
+    asked = request.include_topic_authorized_operations, request.include_cluster_authorized_operations
+    key = context.api_version, asked, context.listener, context.local_address
+    answer = cache.encoded.get(key)
+    if answer is None:
+        if len(cache.encoded) >= MAX_ENCODED:
+            cache.encoded.clear()
         topics = [_topic(topic, view) for topic in cache.image.topics.values()]
-    else:
-        topics = list(_asked(request.topics or [], context, view, refused))
+        answer = cache.encoded[key] = Encoded(_answer(topics, request, context), context.api_version)
+    return answer
+
+
+def _answer(topics: list[Topic], request: MetadataRequest, context: RequestContext) -> MetadataResponse:
+    cache = context.services.metadata
     if request.include_topic_authorized_operations:
         for topic in topics:
             if topic.error_code != ErrorCode.UNKNOWN_TOPIC_ID:
                 topic.topic_authorized_operations = TOPIC_OPERATIONS
     return MetadataResponse(
-        throttle_time_ms=mutations.throttle_ms,
         brokers=[
             MetadataResponse.Broker(node_id=broker.id, host=broker.host, port=broker.port, rack=broker.rack)
             for broker in cache.brokers_for(context)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pykbroker.protocol.api_keys import ApiKey
-from pykbroker.protocol.connection import encode_response, parse_request_header
+from pykbroker.protocol.connection import Answer, encode_response, parse_request_header
 from pykbroker.protocol.errors import ErrorCode, KafkaError, UnsupportedRequest
 from pykbroker.protocol.message import Message, Piece
 from pykbroker.security.principal import ANONYMOUS
@@ -112,7 +112,7 @@ class Dispatcher:
                 peer.muted_until = quotas.muted_until(throttle_ms)
         return None if response is None else encode_response(header.correlation_id, response, version)
 
-    async def _respond(self, handler: Handler, request: Any, context: RequestContext) -> Message | None:
+    async def _respond(self, handler: Handler, request: Any, context: RequestContext) -> Answer | None:
         if self._authorizer is None:
             return await self._call(handler, request, context)
         return await self._guarded(handler, request, context, self._authorizer)
@@ -126,13 +126,13 @@ class Dispatcher:
 
     async def _guarded(
         self, handler: Handler, request: Any, context: RequestContext, authorizer: Authorizer
-    ) -> Message | None:
+    ) -> Answer | None:
         """The handler's answer to what the client may ask; what it may not never reaches the handler."""
         rule = self._rules.get(context.api_key)
         if rule is None:
             return _error_answer(handler, ErrorCode.CLUSTER_AUTHORIZATION_FAILED, None)
         outcome = rule.check(request, RequestAccess(authorizer, context), handler.response)
-        response: Message | None
+        response: Answer | None
         if isinstance(outcome, Message):
             response = outcome
         else:
@@ -145,9 +145,9 @@ class Dispatcher:
             raise CloseConnection(f"acks=0 was refused to {context.principal}")
         return response
 
-    async def _call(self, handler: Handler, request: Any, context: RequestContext) -> Message | None:
+    async def _call(self, handler: Handler, request: Any, context: RequestContext) -> Answer | None:
         try:
-            response: Message | None = await handler.call(request, context)
+            response: Answer | None = await handler.call(request, context)
         except CloseConnection:
             raise
         except KafkaError as error:

@@ -60,11 +60,33 @@ def decode_request(frame: bytes | bytearray | memoryview) -> tuple[RequestHeader
     return header, request.decode(frame, header.request_api_version, offset)
 
 
-def encode_response(correlation_id: int, response: Message, version: int) -> list[Piece]:
+class Encoded:
+    """A response that is encoded once and sent many times, to requests of one version."""
+
+    __slots__ = ("body", "key")
+
+    def __init__(self, response: Message, version: int) -> None:
+        self.key = type(response).key
+        self.body = response.encode(version)
+
+    def encode(self, version: int) -> bytes:
+        """As a message has it, for the version that it was made for."""
+        return self.body
+
+
+Answer = Message | Encoded
+
+
+def encode_response(correlation_id: int, response: Answer, version: int) -> list[Piece]:
     """A response to send. Raises UnbuildableMessage."""
-    cls = type(response)
-    header = _TAGGED_HEADER if response_header_version(cls.key, version) else _PLAIN_HEADER
-    return _framed(header.pack(correlation_id), response, version)
+    if isinstance(response, Encoded):
+        begin = _response_header(response.key, version).pack(correlation_id)
+        return [_SIZE.pack(len(begin) + len(response.body)) + begin, response.body]
+    return _framed(_response_header(type(response).key, version).pack(correlation_id), response, version)
+
+
+def _response_header(key: int, version: int) -> struct.Struct:
+    return _TAGGED_HEADER if response_header_version(key, version) else _PLAIN_HEADER
 
 
 def encode_request(request: Message, version: int, correlation_id: int, client_id: str | None) -> list[Piece]:

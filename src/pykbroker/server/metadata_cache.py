@@ -7,7 +7,7 @@ to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from pykbroker.config.group import GROUP_KEYS, DynamicGroupConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
 from pykbroker.config.topic import LogConfig
+from pykbroker.protocol.connection import Encoded
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext
 
@@ -55,6 +56,8 @@ class MetadataCache:
         self._group_configs: dict[str | None, DynamicGroupConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
         self.image = ClusterImage(cluster_id="")
+        self.encoded: dict[Hashable, Encoded] = {}
+        """Answers that hold as long as the image does, by what else they depend on."""
         self.clustered = False
         """Whether there can be other brokers; one alone takes no controller's orders from anywhere."""
         self.broker_epoch = NO_EPOCH
@@ -71,6 +74,7 @@ class MetadataCache:
             self._log_configs.pop(name, None)
             self._overrides.pop(name, None)
         self.image = image
+        self.encoded = {}
         if self._changed.statistics().tasks_waiting:
             self._changed.set()
             self._changed = trio.Event()

@@ -32,7 +32,7 @@ from pykbroker.server.request_time import RequestTimes
 
 if TYPE_CHECKING:
     from pykbroker.config.broker import BrokerConfig
-    from pykbroker.protocol.message import Message
+    from pykbroker.protocol.connection import Answer
     from pykbroker.server.clock import Clock
     from pykbroker.server.entity_configs import EntityConfigs
     from pykbroker.server.purgatory import Purgatory
@@ -208,8 +208,8 @@ class ClientQuotas:
     # ---- a request's way -------------------------------------------------------------------------------------------
 
     async def metered(
-        self, answer: Callable[[], Awaitable[Message | None]], request: Any, context: RequestContext, size: int
-    ) -> tuple[Message | None, int]:
+        self, answer: Callable[[], Awaitable[Answer | None]], request: Any, context: RequestContext, size: int
+    ) -> tuple[Answer | None, int]:
         """A request's answer, and for how many milliseconds its connection is muted after it; `size` is its bytes."""
         if self._bounds[REQUEST_PERCENTAGE]:
             with self._times.measuring():
@@ -217,8 +217,8 @@ class ClientQuotas:
         return self._throttled(await answer(), request, context, size)
 
     def _throttled(
-        self, response: Message | None, request: Any, context: RequestContext, size: int
-    ) -> tuple[Message | None, int]:
+        self, response: Answer | None, request: Any, context: RequestContext, size: int
+    ) -> tuple[Answer | None, int]:
         told: int = getattr(response, "throttle_time_ms", 0)
         if context.api_key == ApiKey.FETCH:
             return response, told
@@ -227,7 +227,7 @@ class ClientQuotas:
             throttle_ms = self._record(PRODUCER_BYTE_RATE, context, size)
         if response is not None:
             throttle_ms = max(told, throttle_ms, self._request_throttle_ms(context))
-            if "throttle_time_ms" in response.fields:
+            if "throttle_time_ms" in getattr(response, "fields", ()):
                 setattr(response, "throttle_time_ms", throttle_ms)  # noqa: B010 - the class is known at run time only
         return response, throttle_ms
 
