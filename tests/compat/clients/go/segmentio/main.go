@@ -27,7 +27,7 @@ func main() {
 	bootstrap := os.Args[1]
 	bridge.Serve(&client{bootstrap, &kafka.Client{
 		Addr: kafka.TCP(bootstrap), Timeout: patience,
-		Transport: &kafka.Transport{MetadataTTL: 200 * time.Millisecond},
+		Transport: &kafka.Transport{},
 	}})
 }
 
@@ -62,10 +62,10 @@ var codecs = map[string]kafka.Compression{
 func (c *client) Produce(request *bridge.Request) (any, error) {
 	reports := make([][3]int64, len(request.Records))
 	var lock sync.Mutex
-	fresh := &kafka.Transport{MetadataTTL: 200 * time.Millisecond}
+	fresh := &kafka.Transport{}
 	defer fresh.CloseIdleConnections()
 	writer := &kafka.Writer{
-		Addr: kafka.TCP(c.bootstrap), Topic: request.Topic, AllowAutoTopicCreation: true, BatchTimeout: 5 * time.Millisecond,
+		Addr: kafka.TCP(c.bootstrap), Topic: request.Topic, AllowAutoTopicCreation: true, ReadTimeout: patience, BatchTimeout: 5 * time.Millisecond,
 		BatchSize: 500, BatchBytes: int64(max(request.Options.MaxBytes, 1_048_588)), RequiredAcks: kafka.RequireAll,
 		Compression: codecs[request.Options.Compression], Transport: fresh,
 		Completion: func(messages []kafka.Message, err error) {
