@@ -1,5 +1,5 @@
 """Random and mutated frames against running brokers, from strangers and from users that have proved themselves:
-`python -m tests.fuzz --frames 10000`, or `--seconds 60` for as many as go."""
+`python -m tests.fuzz --frames 30000`, or `--seconds 60` for as many as go."""
 
 import argparse
 import math
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    frames = options.frames or (10_000 if options.seconds == math.inf else sys.maxsize)
+    frames = options.frames or (30_000 if options.seconds == math.inf else sys.maxsize)
     login = login_frames(USER, PASSWORD)
     ways = {"open listener": (b"", False), "SASL, strangers": (login, False), "SASL, users": (login, True)}
     share, seconds = max(1, frames // len(ways)), options.seconds / len(ways)
