@@ -129,6 +129,8 @@ class SocketServer:
         self.limits.remove(name)
         left = [one for one in self._connections if one.peer.listener == name]
         log.info("listener %s is gone, and its %d connections with it", name, len(left))
+        for connection in left:
+            connection.stop()
         if self._serving is not None:
             self._serving.connections.start_soon(self._end, left, LEAVE_SECONDS)
 
