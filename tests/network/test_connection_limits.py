@@ -12,7 +12,10 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.live import LiveConfig
 from pykbroker.network.connection_limits import UNLIMITED, ConnectionLimits, CreationRate
 
-LISTENERS = {"listeners": "PLAINTEXT://:1,OTHER://:2", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OTHER:SSL"}
+LISTENERS = {
+    "listeners": "PLAINTEXT://:1,OTHER://:2",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OTHER:SSL",
+}
 
 
 def limits_of(properties: Mapping[str, str]) -> ConnectionLimits:
