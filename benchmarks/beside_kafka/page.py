@@ -12,7 +12,7 @@ from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, Summary
 
 PAGE = """# pykbroker beside Apache Kafka
 
-<!-- Made by `make bench-kafka`: run it instead of editing this. -->
+<!-- Made by `make bench`: run it instead of editing this. -->
 
 {head}
 
@@ -38,7 +38,7 @@ HEAD = """Same machine, same run, same clients: {rounds} interleaved rounds, {mi
 - **Machine**: {cpus} cores{model}, {memory:.0f} GB of memory, {system}; clients and brokers share it.
 - **pykbroker** {pykbroker} on Python {python}; **Apache Kafka** {kafka} (KRaft, one node) on Java {java}.
 - **Clients**: librdkafka {librdkafka} (confluent-kafka {confluent_kafka}); Apache Kafka's tools {kafka}; bare sockets.
-- **Commands**: `make bench-kafka` measures and writes this page; `make bench-kafka ARGS=--quick` is a smoke test;
+- **Commands**: `make bench` measures and writes this page; `make bench ARGS=--quick` is a smoke test;
   `ARGS=--report` writes the page again from the last run's figures."""
 UNKNOWN = Reason("Not looked into yet", "", "")
 
