@@ -74,7 +74,7 @@ PROOFS := fuzz hostile matrix clients crash crash-damage fuzz-codec exactly-once
 prove = @show() { log=$$(mktemp); "$$@" >$$log 2>&1; code=$$?; \
 	tail -n $$([ $$code = 0 ] && echo $(1) || echo 200) $$log; rm -f $$log; return $$code; }; show
 proof-fuzz:
-	$(call prove,3) $(BIN)/python -m tests.fuzz --seconds 45 --seed 6
+	$(call prove,4) $(BIN)/python -m tests.fuzz --seconds 45 --seed 6
 proof-hostile:
 	$(call prove,4) $(BIN)/python -m tests.hostile
 proof-clients:
