@@ -269,7 +269,10 @@ class ControllerRuntime:
                 tps = unbalanced(office.reign.context, config.leader_imbalance_per_broker_percentage)
                 if tps:
                     log.info("giving %d partitions back to their preferred leaders", len(tps))
-                    await self.office.guard(office, office.partitions.elect(tps, PREFERRED))
+                    try:
+                        await self.office.guard(office, office.partitions.elect(tps, PREFERRED))
+                    except KafkaError as error:  # The reign has ended with it, as was said.
+                        log.info("preferred leaders have to wait: %s", error)
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 
