@@ -1,4 +1,4 @@
-"""How fast connections may come, and how many: per broker, and per listener with a limit of its own (KIP-402, KIP-612)."""
+"""How many connections there may be, and how fast they may come: per broker and per listener (KIP-402, KIP-612)."""
 
 from __future__ import annotations
 

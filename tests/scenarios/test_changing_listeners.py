@@ -6,7 +6,6 @@ import socket
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -71,9 +70,9 @@ def consume(servers: str) -> bytes | None:
         consumer.close()
 
 
-def eventually(met: Any) -> None:
+def await_address(client: WireClient, broker: int, address: tuple[str, int]) -> None:
     deadline = time.monotonic() + 30
-    while not met():
+    while brokers(client)[broker] != address:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -139,7 +138,7 @@ def test_other_brokers_hear_of_it() -> None:
         for other, moving, port in ((clients[0], 2, ports[1]), (clients[1], 1, ports[0])):  # One is the controller.
             advertised = f"PLAINTEXT://localhost:{port}"
             assert alter(clients[moving - 1], broker=moving, advertised_listeners=advertised) == (0, "")
-            eventually(lambda: brokers(other)[moving] == ("localhost", port))
+            await_address(other, moving, ("localhost", port))
         for client in clients:
             client.close()
         produce(cluster.bootstrap_servers)
