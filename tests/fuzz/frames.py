@@ -6,8 +6,10 @@ import math
 import random
 import socket
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import closing
+from multiprocessing import get_context
 from typing import NamedTuple
 
 from pykbroker.apis import HANDLERS
@@ -23,6 +25,11 @@ from pykbroker.testing.client import WireClient, as_bytes
 SENDERS = 8
 BYSTANDER_EVERY = 0.01
 """Seconds between its requests."""
+QUIET_REQUESTS = 300
+"""So many before anybody comes, for what is usual on this machine."""
+P99_MS, SLOWER, BUSIER = 50.0, 10, 3
+"""The bystander may wait so long; or so many times what it waits when it is alone, or at a broker that nobody attacks
+meanwhile, where that is more, as on a busy machine."""
 PATIENCE = 0.5
 """Seconds that an answer may take before the next victim's turn."""
 BATCH = 3
@@ -30,49 +37,87 @@ BATCH = 3
 
 
 class Outcome(NamedTuple):
-    """What came of it: `p99_ms` is the bystander's, in milliseconds."""
+    """What came of it; the bystander's 99th percentiles, before, meanwhile and meanwhile elsewhere, are in ms."""
 
     sent: int
     ended: int
     answered: int
+    quiet_ms: float
     p99_ms: float
+    elsewhere_ms: float
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether the bystander was served as it should be."""
+        return self.p99_ms <= max(P99_MS, SLOWER * self.quiet_ms, BUSIER * self.elsewhere_ms)
 
 
-def fuzz(
-    host: str, port: int, frames: int, seed: int, *, login: bytes = b"", seconds: float = math.inf, known: bool = False
-) -> Outcome:
-    """Sends bad frames over many connections, a few at a time: `frames` of them, or as many as go in `seconds`.
+class Attack(NamedTuple):
+    """Bad frames over many connections, a few at a time: `frames` of them, or as many as go in `seconds`."""
 
-    `login` (frames) proves a user to the broker, and does so for the bystander; and for the senders where they are
-    `known`. Raises AssertionError or ConnectionError where the bystander's connection is disturbed.
+    host: str
+    port: int
+    frames: int
+    seed: int
+    login: bytes = b""
+    """Frames that come first on each connection."""
+    seconds: float = math.inf
+
+
+def fuzz(attack: Attack, proof: bytes = b"", elsewhere: tuple[str, int] | None = None) -> Outcome:
+    """Has an attack made while a bystander, whom `proof` (frames) logs in, goes on asking.
+
+    It asks a broker `elsewhere` in turn. Raises AssertionError or ConnectionError where its connection is disturbed.
     """
-    samples, deadline = _samples(), time.monotonic() + seconds
-    took = []
-    with WireClient(host, port, client_id="bystander") as bystander, ThreadPoolExecutor(SENDERS) as pool:
-        bystander.socket.sendall(login)
-        for _ in range(_count(login)):
-            bystander.receive_frame()
-
-        def send(number: int) -> tuple[int, int, int]:
-            choice, sent, ended, answered = random.Random(seed * SENDERS + number), 0, 0, 0
-            share = frames // SENDERS + (number < frames % SENDERS)
-            while sent < share and time.monotonic() < deadline:
-                count = min(choice.randint(1, BATCH), share - sent)
-                with closing(socket.create_connection((host, port), PATIENCE)) as victim:
-                    bad = [_frame(choice, samples) for _ in range(count)]
-                    answered += _send(victim, [login if known else b"", *bad])
-                ended, sent = ended + 1, sent + count
-            return sent, ended, answered
-
-        senders = [pool.submit(send, number) for number in range(SENDERS)]
-        while not took or not all(sender.done() for sender in senders):
-            began = time.monotonic()
-            assert bystander.request(MetadataRequest(topics=[]), 12).brokers
-            took.append(time.monotonic() - began)
-            wait(senders, BYSTANDER_EVERY, return_when=FIRST_EXCEPTION)
+    neighbour = elsewhere or (attack.host, attack.port)
+    # The attackers are a process of their own: what the bystander waits for must not be Python's own lock.
+    with (
+        WireClient(attack.host, attack.port, client_id="bystander") as bystander,
+        WireClient(*neighbour, client_id="bystander") as other,
+        ProcessPoolExecutor(1, get_context("spawn")) as attackers,
+    ):
+        for client in (bystander, other) if elsewhere is None else (bystander,):
+            client.socket.sendall(proof)
+            for _ in range(_count(proof)):
+                client.receive_frame()
+        quiet = [_wait(bystander) for _ in range(QUIET_REQUESTS)]
+        attacking, took = attackers.submit(_attack, attack), []
+        while not took or not attacking.done():
+            took.append((_wait(bystander), _wait(other)))
+            wait([attacking], BYSTANDER_EVERY)
         assert bystander.request(ApiVersionsRequest(), 0).error_code == 0
-        sent, ended, answered = (sum(counts) for counts in zip(*(one.result() for one in senders), strict=True))
-    return Outcome(sent, ended, answered, sorted(took)[len(took) * 99 // 100] * 1000)
+        return Outcome(*attacking.result(), p99_ms(quiet), *(p99_ms(times) for times in zip(*took, strict=True)))
+
+
+def p99_ms(took: Sequence[float]) -> float:
+    """The 99th percentile, in milliseconds, of times in seconds."""
+    return sorted(took)[len(took) * 99 // 100] * 1000
+
+
+def _wait(bystander: WireClient) -> float:
+    began = time.monotonic()
+    assert bystander.request(MetadataRequest(topics=[]), 12).brokers
+    return time.monotonic() - began
+
+
+def _attack(attack: Attack) -> tuple[int, int, int]:
+    """Makes an attack; how many frames were sent, connections ended, and answers came."""
+    samples, deadline = _samples(), time.monotonic() + attack.seconds
+
+    def send(number: int) -> tuple[int, int, int]:
+        choice, sent, ended, answered = random.Random(attack.seed * SENDERS + number), 0, 0, 0
+        share = attack.frames // SENDERS + (number < attack.frames % SENDERS)
+        while sent < share and time.monotonic() < deadline:
+            count = min(choice.randint(1, BATCH), share - sent)
+            with closing(socket.create_connection((attack.host, attack.port), PATIENCE)) as victim:
+                bad = [_frame(choice, samples) for _ in range(count)]
+                answered += _send(victim, [attack.login, *bad])
+            ended, sent = ended + 1, sent + count
+        return sent, ended, answered
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        sent, ended, answered = (sum(counts) for counts in zip(*pool.map(send, range(SENDERS)), strict=True))
+    return sent, ended, answered
 
 
 def login_frames(user: str, password: str) -> bytes:

@@ -92,3 +92,35 @@ async def test_what_passes_is_tried_again(
 async def test_other_errors_end_it(bound: socket.socket) -> None:
     with socket.create_connection(bound.getsockname()), pytest.raises(OSError, match="refused"):
         await accept(Refusing(bound, errno.EINVAL), trio.Semaphore(1), lambda connection: None)  # type: ignore[arg-type]
+
+
+class ClosingSlots:
+    """Closes the socket in the turn in which somebody may accept: as a server does that stops meanwhile."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.held = 0
+
+    async def acquire(self) -> None:
+        self.held += 1
+        self._socket.close()
+
+    def release(self) -> None:
+        self.held -= 1
+
+
+async def test_a_socket_that_is_closed_before_its_turn_comes(bound: socket.socket) -> None:
+    slots = ClosingSlots(bound)
+    with socket.create_connection(bound.getsockname()):
+        await accept(bound, slots, lambda connection: None)
+    assert slots.held == 0
+
+
+async def test_a_socket_that_is_closed_while_it_is_waited_for(bound: socket.socket) -> None:
+    slots = ClosingSlots(bound)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept, bound, slots, lambda connection: None)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.notify_closing(bound)
+        bound.close()
+    assert slots.held == 0

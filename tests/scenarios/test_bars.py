@@ -12,7 +12,7 @@ from pykbroker.testing.process import BrokerProcess
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.fuzz.frames import fuzz
+from tests.fuzz.frames import Attack, fuzz
 
 FRAMES = 10_000
 RARE = (
@@ -25,9 +25,9 @@ RARE = (
 @pytest.mark.slow
 def test_bad_frames_end_no_other_connection_and_leave_the_broker_serving() -> None:
     with BrokerProcess(stderr=subprocess.DEVNULL) as broker:
-        _, ended, answered, _ = fuzz(broker.host, broker.port, FRAMES, seed=1)
-        assert ended > FRAMES / 10
-        assert answered > 0
+        done = fuzz(Attack(broker.host, broker.port, FRAMES, seed=1))
+        assert done.ended > FRAMES / 10
+        assert done.answered > 0
         assert broker.stop() == 0
 
 

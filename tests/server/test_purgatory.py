@@ -33,6 +33,12 @@ async def test_a_check_of_one_of_the_keys_ends_the_wait(autojump_clock: MockCloc
     assert trio.current_time() == 0
 
 
+async def test_a_key_that_is_named_twice_is_waited_on_once(autojump_clock: MockClock) -> None:
+    purgatory = Purgatory()
+    assert not await purgatory.wait_until(lambda: False, ["a", "a"], 5)
+    assert len(purgatory) == 0
+
+
 async def test_time_ends_the_wait(autojump_clock: MockClock) -> None:
     purgatory, start = Purgatory(), trio.current_time()
     assert not await purgatory.wait_until(lambda: False, ["a"], 5)

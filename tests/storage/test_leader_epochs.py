@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ def test_file(tmp_path: Path) -> None:
     again.load()
     assert again.entries == [(0, 0), (2, 10)]
     assert again.latest == 2
+
+
+def test_a_flush_while_the_file_is_replaced_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, original, synced = epochs(tmp_path, (0, 0)), os.replace, []
+    monkeypatch.setattr("pykbroker.storage.leader_epochs.sync_path", lambda path: synced.append(Path(path).read_text()))
+
+    def replace(source: str, target: str) -> None:
+        made.flush()
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    made.assign(1, 5)
+    made.flush()
+    assert synced[-1] == "0\n2\n0 0\n1 5\n"
 
 
 @pytest.mark.parametrize("lines", ["2 0\n1 5", "1 5\n2 5", "1 x\n2 6"])

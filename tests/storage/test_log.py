@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.records.control import ControlType, build_marker
 from pykbroker.storage.log import AppendOrigin, UnifiedLog
+from pykbroker.storage.log_segment import LogSegment
 
 NOW = 1_700_000_000_000
 Append = Callable[..., Any]
@@ -483,6 +485,47 @@ def test_truncation_of_everything(three_segments: UnifiedLog, append: Append) ->
 
 
 # -- durability --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [3, 100])
+def test_readers_meet_no_file_that_is_being_cut_away(
+    three_segments: UnifiedLog, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    log, told, met = three_segments, [], []
+    log.on_error = lambda failing, error: told.append(error)
+    before = log.log_end_offset
+    original = LogSegment.delete
+
+    def delete(self: LogSegment) -> None:
+        original(self)
+        for start in range(before):
+            try:
+                log.read(start, 1 << 20, upper_bound=before)
+            except KafkaError as error:
+                met.append(error.code)
+
+    monkeypatch.setattr(LogSegment, "delete", delete)
+    (log.truncate_fully if offset == 100 else log.truncate_to)(offset)
+    assert not told
+    assert set(met) <= {ErrorCode.OFFSET_OUT_OF_RANGE}
+
+
+def test_a_cut_that_fails_is_told_and_can_be_done_again(
+    three_segments: UnifiedLog, append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, told = three_segments, []
+    log.on_error = lambda failing, error: told.append(error)
+
+    def fail(self: LogSegment, now_ms: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogSegment, "create", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            log.truncate_fully(100)
+    assert [error.errno for error in told] == [errno.EIO]
+    log.truncate_fully(100)
+    assert append(log, b"x").first_offset == 100
 
 
 def test_flush_raises_the_recovery_point(three_segments: UnifiedLog) -> None:

@@ -14,8 +14,10 @@ from pykbroker.protocol.records.message_set import build_message_set
 from pykbroker.protocol.records.record import Record
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.checkpoints import CLEANER_OFFSETS, read_offsets
+from pykbroker.storage.cleaner_round import CleaningRound
 from pykbroker.storage.log import AppendOrigin, UnifiedLog
 from pykbroker.storage.log_cleaner import CleaningFailed, LogCleaner
+from pykbroker.storage.offset_map import OffsetMap
 
 NOW = 1_700_000_000_000
 TP = TopicPartition("topic", 0)
@@ -313,6 +315,19 @@ def test_a_topic_made_again_is_dirty_from_its_start(compacted: CompactedLogs) ->
     assert read_offsets(str(compacted.directory.parent / CLEANER_OFFSETS)) == {}
 
 
+def test_offsets_of_gone_logs_that_cannot_be_written_hold_nothing_up(
+    compacted: CompactedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = compacted.create()
+    fill(log)
+    logs = [log]
+    cleaner = LogCleaner(logs)
+    assert cleaner.run_once(NOW) is not None
+    logs.clear()
+    (compacted.directory.parent / f"{CLEANER_OFFSETS}.tmp").mkdir()
+    assert cleaner.run_once(NOW) is None
+
+
 def test_bytes_a_second(compacted: CompactedLogs) -> None:
     clock = 0.0
     log = compacted.create()
@@ -374,6 +389,34 @@ def test_the_log_changes_while_it_is_cleaned(
         assert compacted.cleaned_up()
         log.roll(NOW)
         assert cleaner.run_once(NOW) is not None
+
+
+@pytest.mark.parametrize("what", ["truncate", "retention"])
+def test_files_that_went_before_they_were_read_are_no_fault_of_the_disk(
+    compacted: CompactedLogs, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    log = compacted.create(segment_bytes=400)
+    fill(log, 5)
+    original = CleaningRound.build_map
+
+    def change(self: CleaningRound, found: OffsetMap) -> int:
+        end = original(self, found)
+        monkeypatch.setattr(CleaningRound, "build_map", original)
+        if what == "truncate":
+            log.truncate_fully(100, NOW)
+        else:
+            log.raise_log_start(6)
+            for segment in log.drop_hidden_segments():
+                segment.delete()
+        return end
+
+    monkeypatch.setattr(CleaningRound, "build_map", change)
+    cleaner = LogCleaner([log])
+    assert cleaner.run_once(NOW) is None
+    assert not cleaner.uncleanable
+    assert compacted.cleaned_up()
+    fill(log)
+    assert cleaner.run_once(NOW) is not None
 
 
 def test_readers_and_the_writer_go_on_while_segments_are_replaced(

@@ -39,6 +39,24 @@ def lines(path: Path) -> list[str]:
     return sorted(path.read_text().splitlines()[2:])
 
 
+def test_a_cut_below_the_recovery_point_is_noted_at_once(opened: LogManager, tmp_path: Path, append: Append) -> None:
+    log = opened.get_or_create(A0, ID, LogConfig())
+    for _ in range(3):
+        append(log, b"x")
+    log.flush(NOW)
+    opened.checkpoint_logs()
+    log.truncate_to(2)
+    opened.checkpoint_cut(log)
+    path = tmp_path / "recovery-point-offset-checkpoint"
+    assert lines(path) == ["a 0 2"]
+    before = path.stat().st_ino
+    append(log, b"y")
+    log.truncate_to(2)
+    opened.checkpoint_cut(log)
+    assert path.stat().st_ino == before
+    opened.close()
+
+
 # -- whose directories -------------------------------------------------------------------------------------------
 
 

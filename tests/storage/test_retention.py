@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_manager import LogManager
+from pykbroker.storage.log_segment import LogSegment
 from pykbroker.storage.retention import expired
 
 NOW = 1_700_000_000_000
@@ -201,4 +203,31 @@ def test_files_go_after_the_delay(tmp_path: Path, append: Append) -> None:
     assert manager.delete_due_files(NOW + 1000) == 1
     assert not list(tmp_path.glob("t-0/*.deleted"))
     assert manager.next_deletion_ms is None
+    manager.close(sync=False)
+
+
+def test_two_threads_remove_due_files_one_after_the_other(
+    tmp_path: Path, append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = LogManager([tmp_path], LogConfig(), clock=lambda: NOW)
+    manager.open()
+    log = manager.get_or_create(TopicPartition("t", 0), UUID(int=1), LogConfig(file_delete_delay_ms=0))
+    for place in (1, 2):
+        append(log, b"x")
+        log.roll(NOW)
+        log.raise_log_start(place)
+        assert manager.drop_hidden_segments(log, NOW) == 1
+    original, counts = LogSegment.delete, []
+    other = Thread(target=lambda: counts.append(manager.delete_due_files(NOW)))
+
+    def delete(self: LogSegment) -> None:
+        if other.ident is None:
+            other.start()
+            other.join(0.02)
+        original(self)
+
+    monkeypatch.setattr(LogSegment, "delete", delete)
+    counts.append(manager.delete_due_files(NOW))
+    other.join()
+    assert sorted(counts) == [0, 2]
     manager.close(sync=False)

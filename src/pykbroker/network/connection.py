@@ -69,6 +69,11 @@ class Connection:
         """Since when it has waited for its client: for a request, for the rest of one, or to take an answer."""
         return self.last_used if self.idle else self._stall.since
 
+    @property
+    def closing(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping or self._scope.cancel_called
+
     def close(self) -> None:
         """Ends the connection at once."""
         self._scope.cancel()

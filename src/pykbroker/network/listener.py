@@ -75,12 +75,18 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...], dual_stack: b
 
 
 async def accept(sock: socket.socket, slots: Slots, handle: Callable[[socket.socket], None]) -> None:
-    """Accepts for ever, each connection on a free slot; the connection's end must release it."""
-    while True:
-        await trio.lowlevel.wait_readable(sock)
+    """Accepts until the socket is closed, each connection on a free slot; the connection's end must release it."""
+    while sock.fileno() != -1:
+        try:
+            await trio.lowlevel.wait_readable(sock)
+        except trio.ClosedResourceError:
+            return
         await slots.acquire()
         connection = None
         try:
+            # Woken by a client and closed before its turn came: a server that stops closes while others run.
+            if sock.fileno() == -1:
+                return
             connection = await _accept_one(sock)
         finally:
             if connection is None:

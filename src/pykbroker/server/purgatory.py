@@ -35,7 +35,7 @@ class Purgatory:
             return True
         if timeout <= 0 or self._closed:
             return False
-        wait, keys = _Wait(ready), tuple(keys)
+        wait, keys = _Wait(ready), set(keys)
         for key in keys:
             self._waits.setdefault(key, set()).add(wait)
         try:

@@ -384,7 +384,7 @@ class ReplicaFetcher:
         async with self._cutting:
             if not self._follows(followed):
                 return False
-            await self._fetchers.disk.run(cut, offset, self._fetchers.clock.now_ms())
+            await self._fetchers.disk.run(self._fetchers.replicas.cut, followed.replica, cut, offset)
             return True
 
     async def _find_place(self, followed: _Followed) -> None:

@@ -478,6 +478,11 @@ class ReplicaManager:
         if moved:
             self._purgatory.check(partition.topic_partition)
 
+    def cut(self, replica: Replica, cut: Callable[[int, int], None], offset: int) -> None:
+        """As follower: drops records, by `truncate_to` or `truncate_fully` of the log. Blocks: in a thread."""
+        cut(offset, self._clock.now_ms())
+        self._logs.checkpoint_cut(replica.log)
+
     def log_replaced(self, replica: Replica, target: UnifiedLog) -> None:
         """A partition's log is another one, which ends where the old one did."""
         replica.log = target

@@ -60,8 +60,8 @@ class LeaderEpochs:
 
     def _store(self, entries: list[tuple[int, int]]) -> None:
         self._set(entries)
-        self._dirty = True
         replace_file(self._path, lines_content([f"{epoch} {start}" for epoch, start in entries]), sync=False)
+        self._dirty = True  # Not before: a flush in another thread would sync the old file for the new one.
 
     def flush(self) -> None:
         """Makes the file durable. Blocks on fsync; may run in a thread while the log is appended to."""

@@ -8,6 +8,7 @@ KafkaError(KAFKA_STORAGE_ERROR).
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -24,7 +25,7 @@ from pykbroker.storage.log_reader import LogReader
 from pykbroker.storage.log_results import AppendInfo, LogRead
 from pykbroker.storage.log_segment import Located, LogSegment, fitting
 from pykbroker.storage.log_validator import LATEST_PRODUCE, InvalidRecords, give_place, validate
-from pykbroker.storage.meta_properties import PARTITION_METADATA, write_topic_id
+from pykbroker.storage.meta_properties import remove_begun, write_topic_id
 from pykbroker.storage.offset_lookup import TimestampOffset
 from pykbroker.storage.producer_state import (
     NOT_REQUIRED,
@@ -126,7 +127,7 @@ class UnifiedLog(LogReader):
                 write_topic_id(directory, topic_id, sync=False)
             segment.create(now_ms)
         except OSError:
-            _unmake(directory)
+            remove_begun(directory)
             raise
         return cls(
             topic_partition,
@@ -326,18 +327,21 @@ class UnifiedLog(LogReader):
     # -- cutting -----------------------------------------------------------------------------------------------
 
     def truncate_to(self, offset: int, now_ms: int = 0) -> None:
-        """Drops all records at and above `offset`. Blocks on a flush that runs; reads producers' batches again."""
+        """Drops all records at and above `offset`; reads batches of producers again. Blocks on a flush."""
         if offset < self._bases[0]:
             self.truncate_fully(offset, now_ms)
             return
-        with self._maintenance:
+        with self._maintenance, self._telling(f"Cannot cut {self.directory}"):
             self._truncating(offset)
             self.epochs.truncate_from_end(min(offset, self.log_end_offset))
             if offset >= self.log_end_offset:
                 return
-            while len(self.segments) > 1 and self._bases[-1] > offset:
-                self._bases.pop()
-                self.segments.pop().delete()
+            count = bisect_right(self._bases, offset)
+            gone = self.segments[count:]
+            with self._shape:  # Before the files: who doesn't find them looks at the list again.
+                self._bases, self.segments = self._bases[:count], self.segments[:count]
+            for segment in reversed(gone):
+                segment.delete()
             self.segments[-1].truncate_to(offset)
             self.log_end_offset = offset
             self.log_start_offset = min(self.log_start_offset, offset)
@@ -345,20 +349,31 @@ class UnifiedLog(LogReader):
             self.restore_producers()
 
     def truncate_fully(self, offset: int, now_ms: int = 0) -> None:
-        """Drops everything; the log begins anew at `offset`."""
-        with self._maintenance:
+        """Drops everything; the log begins anew at `offset`. Blocks on a flush that runs. Raises OSError."""
+        with self._maintenance, self._telling(f"Cannot cut {self.directory}"):
             self._truncating(offset)
-            for segment in self.segments:
-                segment.delete()
-            for snapshot in self.producers.snapshots.copy():
-                self.producers.delete_snapshot(snapshot)
-            segment = LogSegment(self.directory, offset)
-            segment.create(now_ms)
-            self.segments, self._bases = [segment], [offset]
+            bounds = self.log_start_offset, self.log_end_offset
+            self.log_start_offset = self.log_end_offset = offset  # Before the files: nobody looks for them.
+            try:
+                segment = self._begin_anew(offset, now_ms)
+            except OSError:
+                self.log_start_offset, self.log_end_offset = bounds
+                raise
+            with self._shape:
+                self.segments, self._bases = [segment], [offset]
             self.epochs.clear()
             self.producers.clear(offset)
-            self.log_start_offset = self.log_end_offset = self.recovery_point = offset
+            self.recovery_point = offset
             self._directory_changed = True
+
+    def _begin_anew(self, offset: int, now_ms: int) -> LogSegment:
+        for segment in self.segments:
+            segment.delete()
+        for snapshot in self.producers.snapshots.copy():
+            self.producers.delete_snapshot(snapshot)
+        segment = LogSegment(self.directory, offset)
+        segment.create(now_ms)
+        return segment
 
     def _truncating(self, offset: int) -> None:
         self.generation += 1
@@ -583,16 +598,3 @@ class UnifiedLog(LogReader):
         for segment in self.segments:
             segment.delete()
         remove_tree(self.directory)
-
-
-def _unmake(directory: str) -> None:
-    """Removes a log's directory that has got no further than its topic id, without a descriptor: there may be none."""
-    for remove, path in (
-        (os.unlink, os.path.join(directory, PARTITION_METADATA)),
-        (os.unlink, os.path.join(directory, PARTITION_METADATA + ".tmp")),
-        (os.rmdir, directory),
-    ):
-        try:
-            remove(path)
-        except OSError:
-            pass

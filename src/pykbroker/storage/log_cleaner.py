@@ -165,13 +165,14 @@ class LogCleaner:
         high_watermark = log.log_end_offset
         if high_watermarks is not None:
             high_watermark = high_watermarks.get(topic_partition, log.log_start_offset)
+        shape = _shape(log)
         try:
             found = candidate(log, self.first_dirty_offset(log), high_watermark, now_ms)
         except (KafkaError, ValueError) as error:
             self._give_up(log, error)
             return None
         except OSError as error:
-            if log.closed:
+            if _was_taken_away(log, shape, error):
                 return None
             raise CleaningFailed(log.directory, error) from error
         return found if found.is_due else None
@@ -194,13 +195,15 @@ class LogCleaner:
 
     def _try(self, candidate: Candidate, now_ms: int) -> CleanResult | None:
         log = candidate.log
+        shape = _shape(log)
         try:
             return self._clean(candidate, now_ms)
         except CleaningAborted as aborted:
             logger.info("%s", aborted)
         except OSError as error:
-            if not log.closed:
+            if not _was_taken_away(log, shape, error):
                 raise CleaningFailed(log.directory, error) from error
+            logger.info("%s changed while it was cleaned", log.topic_partition)
         except Exception as error:
             if not log.closed and candidate.log.truncated_to is None:
                 self._give_up(log, error)
@@ -266,13 +269,16 @@ class LogCleaner:
 
     def _forget_the_gone(self) -> None:
         """Topics that were deleted leave no offsets behind for others of their name."""
-        there = {log.topic_partition for log in self._logs}
-        for gone in self._known.keys() - there:
-            del self._known[gone]
-            self.uncleanable.pop(gone, None)
-            for home, offsets in self._checkpoints.items():
-                if offsets.pop(gone, None) is not None:
+        gone = self._known.keys() - {log.topic_partition for log in self._logs}
+        for topic_partition in gone:
+            del self._known[topic_partition]
+            self.uncleanable.pop(topic_partition, None)
+        for home, offsets in self._checkpoints.items():
+            if [True for topic_partition in gone if offsets.pop(topic_partition, None) is not None]:
+                try:
                     write_offsets(os.path.join(home, CLEANER_OFFSETS), offsets)
+                except OSError as error:  # Of a directory that has failed with all its logs, most likely.
+                    logger.warning("%s keeps offsets of logs that are gone: %s", home, error)
 
 
 def candidate(log: UnifiedLog, first_dirty: int, high_watermark: int, now_ms: int) -> Candidate:
@@ -298,6 +304,16 @@ def candidate(log: UnifiedLog, first_dirty: int, high_watermark: int, now_ms: in
     dirty_bytes = sum(segment.size for segment in cleanable)
     clean_bytes = sum(segment.size for segment in clean)
     return Candidate(log, first_dirty, first_uncleanable, clean_bytes, dirty_bytes, overdue)
+
+
+def _shape(log: UnifiedLog) -> tuple[int, int]:
+    """What truncation and retention change before they take files away."""
+    return log.generation, log.segments[0].base_offset
+
+
+def _was_taken_away(log: UnifiedLog, shape: tuple[int, int], error: OSError) -> bool:
+    """Whether a file isn't there because the log was closed, cut or lost old segments: no fault of the disk."""
+    return log.closed or (isinstance(error, FileNotFoundError) and _shape(log) != shape)
 
 
 def _from(segments: list[LogSegment], offset: int) -> list[LogSegment]:

@@ -108,6 +108,8 @@ class LogManager(DataDirectories):
         """Where somebody wants a log that isn't there yet."""
         self._clock = clock
         self._checkpoints = Lock()
+        self._deleting = Lock()
+        """Held while due files are removed: two that do so would take each other's."""
         self._offline: set[TopicPartition] = set()
         self._deleted: deque[tuple[int, DataDirectory, list[LogSegment]]] = deque()
         self.cordoned: Collection[str] = ()
@@ -458,18 +460,19 @@ class LogManager(DataDirectories):
     def delete_due_files(self, now_ms: int) -> int:
         """Removes the files of deleted segments whose delay is over; of how many segments. Slow: in a thread."""
         count = 0
-        for _ in range(len(self._deleted)):
-            due, home, segments = self._deleted.popleft()
-            if due > now_ms:
-                self._deleted.append((due, home, segments))
-            elif not home.offline:
-                try:
-                    for segment in segments:
-                        segment.delete()
-                        count += 1
-                except OSError as error:  # The next start removes what is left.
-                    if not is_temporary(error):
-                        self._fail(home, error)
+        with self._deleting:
+            for _ in range(len(self._deleted)):
+                due, home, segments = self._deleted.popleft()
+                if due > now_ms:
+                    self._deleted.append((due, home, segments))
+                elif not home.offline:
+                    try:
+                        for segment in segments:
+                            segment.delete()
+                            count += 1
+                    except OSError as error:  # The next start removes what is left.
+                        if not is_temporary(error):
+                            self._fail(home, error)
         return count
 
     # -- checkpoints -------------------------------------------------------------------------------------------
@@ -490,6 +493,15 @@ class LogManager(DataDirectories):
 
         with self._checkpoints:
             self._each_directory(write)
+
+    def checkpoint_cut(self, log: UnifiedLog) -> None:
+        """After a truncation: what is appended next isn't on the disk, whatever the recovery point on it says.
+
+        Blocks on fsync where that lies above the cut, which is rare. Raises OSError.
+        """
+        home = self._homes.get(log.topic_partition)
+        if home is not None and home.recovery_points.get(log.topic_partition, 0) > log.recovery_point:
+            self.checkpoint_recovery_points()
 
     def checkpoint_log_starts(self) -> None:
         """Writes log start offsets where they changed. Blocks on fsync. Raises OSError."""
@@ -557,7 +569,7 @@ class LogManager(DataDirectories):
 
     def expire_producers(self, now_ms: int, expiration_ms: int) -> None:
         """Forgets idle producers in every log (`producer.id.expiration.ms`). Quick; in the loop, not a thread."""
-        for log in self._logs.values():
+        for log in self:
             if log.producers.producers:
                 log.producers.expire(now_ms, expiration_ms)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -174,6 +175,15 @@ class LogReader:
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         """The largest known epoch not above `epoch` and where it ended; (-1, -1) for one that is unknown."""
         return self.epochs.end_offset(epoch, self.log_end_offset)
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Has an OSError that passes through the block told to `on_error`."""
+        try:
+            yield
+        except OSError as error:
+            self._storage_error(what, error)
+            raise
 
     def _storage_error(self, what: str, error: OSError) -> KafkaError:
         if self.on_error is not None:

@@ -98,3 +98,16 @@ def _read_properties(path: str, separator: str) -> dict[str, str] | None:
         if found and not key.startswith("#"):
             properties[key.strip()] = value.strip()
     return properties
+
+
+def remove_begun(directory: str) -> None:
+    """Removes a log's directory that has got no further than its topic id, without a descriptor: there may be none."""
+    for remove, path in (
+        (os.unlink, os.path.join(directory, PARTITION_METADATA)),
+        (os.unlink, os.path.join(directory, PARTITION_METADATA + ".tmp")),
+        (os.rmdir, directory),
+    ):
+        try:
+            remove(path)
+        except OSError:
+            pass

@@ -324,11 +324,11 @@ class ProducerState:
         """Forgets producers that wrote nothing for so long and have no transaction open."""
         idle = [
             entry.producer_id
-            for entry in self.producers.values()
+            for entry in list(self.producers.values())  # A truncation in another thread makes them anew.
             if entry.current_txn_first_offset is None and now_ms - entry.last_timestamp >= expiration_ms
         ]
         for producer_id in idle:
-            del self.producers[producer_id]
+            self.producers.pop(producer_id, None)
         for producer_id, pending in list(self.verifications.items()):
             if now_ms - pending.timestamp >= expiration_ms:
                 del self.verifications[producer_id]
