@@ -135,6 +135,8 @@ class SocketServer:
         self._accepted += 1
         connection = security.connection(sock, Peer(remote, local, listener, self._accepted), dispatcher)
         self._connections.add(connection)
+        if self._held_until.is_set():
+            connection.stop()  # Accepted just before the draining began, which hasn't seen it.
         try:
             over = self.limits.opened(remote[0])
             if over is not None:
