@@ -68,6 +68,7 @@ class Channel:
         self.requests: list[Any] = []
         self.answers: list[Any] = []
         self.negotiated = 5
+        self.seconds = 0.0
 
     def channel(self, broker_id: int, purpose: str) -> Channel:
         return self
@@ -77,7 +78,7 @@ class Channel:
         return self.negotiated
 
     async def request(self, request: Any) -> Any:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.seconds)
         self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -143,7 +144,7 @@ class World:
         return (await self.coordinator.describe("t")).state.value
 
     async def until(self, state: str) -> None:
-        with trio.fail_after(60):
+        with trio.fail_after(90):
             while await self.state() != state:  # noqa: ASYNC110 - a state has no event
                 await trio.sleep(0.01)
 
@@ -234,6 +235,39 @@ async def test_markers_wait_for_the_decision_to_be_committed(autojump_clock: Moc
         world.replicas.commit(TopicPartition(TRANSACTION_STATE_TOPIC, 0))
     await world.until("CompleteCommit")
     assert world.marked(HERE) == ["COMMIT"]
+
+
+async def test_a_decision_that_too_few_have_is_asked_after_again_not_all_the_time(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await world.begun(HERE)
+    calls = 0
+
+    async def refuse(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 1000:
+            raise KafkaError(E.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.replicas, "wait_for_high_watermark", refuse)
+        with pytest.raises(KafkaError):
+            await world.coordinator.end("t", producer, 0, committed=True)
+        await trio.sleep(5)
+        assert 5 < calls < 20
+    await world.until("CompleteCommit")
+
+
+async def test_a_leader_that_is_silent_holds_up_no_other_partition(autojump_clock: MockClock, world: World) -> None:
+    world.leaders |= {HERE: 2, ELSEWHERE: 1}
+    producer = await world.begun(HERE, ELSEWHERE)
+    world.channel.answers += [ChannelError("no answer"), written(HERE)]
+    world.channel.seconds = 30
+    await world.coordinator.end("t", producer, 0, committed=True)
+    await trio.sleep(1)
+    assert world.marked(ELSEWHERE) == ["COMMIT"]
+    await world.until("CompleteCommit")
+    assert len(world.channel.requests) == 2
 
 
 async def test_a_load_goes_on_with_what_is_decided(autojump_clock: MockClock, world: World) -> None:

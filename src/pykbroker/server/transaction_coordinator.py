@@ -176,12 +176,15 @@ class TransactionCoordinator:
 
     async def _complete(self, hosted: Hosted[TransactionShard], transaction: Transaction, written: int) -> None:
         """Has a decided transaction's markers written, and then says so in the log. Ends with the shard."""
+        wait = FIRST_RETRY_S
         while not hosted.unloaded:
             try:
                 await self._runtime.wait_committed(hosted, written)
                 break
             except KafkaError as error:
                 log.warning("%s isn't decided yet, as its record isn't committed: %s", transaction, error)
+            await trio.sleep(wait)  # Some errors come without a wait: too small an ISR, for one.
+            wait = min(2 * wait, MAX_RETRY_S)
         marker = Marker(
             transaction.producer_id,
             transaction.producer_epoch,
