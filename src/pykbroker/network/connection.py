@@ -133,6 +133,7 @@ class Connection:
             pieces = await dispatcher.answer(frame, peer)
             if pieces is not None:
                 await send(self._socket, pieces, stall)
+            del frame, pieces  # They would hold the reader's buffer while the client says nothing.
             if not reader.waited:  # A client that always has the next request ready must not keep the others waiting.
                 await trio.lowlevel.checkpoint()
 

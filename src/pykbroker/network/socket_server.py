@@ -223,45 +223,50 @@ class SocketServer:
         security: ListenerSecurity,
         slots: ListenerSlots,
     ) -> None:
-        listener = bound.listener.name
+        held = False
         try:
             remote, local = _address(sock.getpeername()), _address(sock.getsockname())
+            delay = self.limits.ip_delay(remote[0])
+            if delay:
+                log.debug("connection from %s held: over its quota connection_creation_rate", remote[0])
+                slots.give_back()
+                held = True
+                await self._hold(delay)
+                return
+            self._accepted += 1
+            peer = Peer(remote, local, bound.listener.name, self._accepted)
+            await self._talk(security.connection(sock, peer, dispatcher), bound, remote[0])
         except OSError:  # Gone between accept and here.
+            return
+        finally:
             sock.close()
-            slots.release()
-            return
-        if delay := self.limits.ip_delay(remote[0]):
-            log.debug("connection from %s held: over its quota connection_creation_rate", remote[0])
-            slots.give_back()
-            await self._hold(sock, delay)
-            return
-        self._accepted += 1
-        connection = security.connection(sock, Peer(remote, local, listener, self._accepted), dispatcher)
+            if not held:
+                slots.release()
+
+    async def _talk(self, connection: Connection, bound: _Bound, ip: str) -> None:
         self._connections.add(connection)
+        if self._held_until.is_set():
+            connection.stop()  # Accepted just before the draining began, which hasn't seen it.
         try:
-            over = self.limits.opened(remote[0])
+            over = self.limits.opened(ip)
             if over is not None:
                 log.warning("connection from %s closed: over %s", connection.peer.name, over)
                 connection.close()
-            elif self._bound.get(listener) is not bound:  # The listener went between accept and here.
+            elif self._bound.get(bound.listener.name) is not bound:  # The listener went between accept and here.
                 connection.close()
             self._make_room()
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            self.limits.closed(remote[0])
-            slots.release()
+            self.limits.closed(ip)
             if self._done.statistics().tasks_waiting:
                 self._done.set()
                 self._done = trio.Event()
 
-    async def _hold(self, sock: socket.socket, seconds: float) -> None:
+    async def _hold(self, seconds: float) -> None:
         """Makes who comes too often wait for its end: closed at once it would only come again."""
-        try:
-            with trio.move_on_after(seconds):
-                await self._held_until.wait()
-        finally:
-            sock.close()
+        with trio.move_on_after(seconds):
+            await self._held_until.wait()
 
     async def _reap_idle(self) -> None:
         """Cuts those who ask nothing, don't finish what they began, or take no answers, once it has been too long.
