@@ -7,7 +7,7 @@ import pytest
 import trio
 from tests.server.brokers import Brokers, brokers
 
-from pykbroker.cluster.image import PartitionState, TopicImage
+from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage
 from pykbroker.controller.topics import NewTopic
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import EmbeddedStore
@@ -283,6 +283,21 @@ async def test_two_brokers_at_one_address(autojump_clock: trio.testing.MockClock
         await cluster.store.create(path, node.data.replace(b"9001", b"9002"), ephemeral=True)
         with pytest.raises(RegistrationRefused, match="broker 7 advertises the same address"):
             await cluster.start(2)
+
+
+async def test_a_broker_that_moves_is_the_same_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
+    async with brokers(1, 2, 3) as cluster:
+        await made(cluster, 2, 3, 1)
+        for number in (2, 1):  # The controller itself, too.
+            epoch = cluster.running[number].metadata.broker_epoch
+            moved = BrokerImage(number, {"PLAINTEXT": Endpoint("elsewhere", number, "PLAINTEXT")})
+            cluster.running[number].controller.move(moved)
+            await cluster.settle()
+            for one in cluster.running.values():
+                assert one.metadata.image.brokers[number].endpoints == moved.endpoints
+            assert cluster.running[number].metadata.broker_epoch == epoch
+        await cluster.expire(2)
+        assert cluster.running[3].metadata.image.brokers[2].endpoints["PLAINTEXT"].host == "elsewhere"
 
 
 async def test_clocks_apart_are_told_of(
