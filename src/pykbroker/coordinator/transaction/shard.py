@@ -248,7 +248,7 @@ class TransactionShard:
                 for one in self.transactions.values()
                 if one.state in AT_REST and one.update_ms <= oldest
             ]
-        return draft.result(None)
+        return draft.result(None, divisible=True)
 
     def _abort_overdue(self, now: Now, draft: Draft) -> None:
         self._timeout_ms = NEVER
