@@ -461,7 +461,7 @@ async def serve(
     users: Mapping[str, str] | None = None,
     on_ready: Callable[[str, int, int, str], None],
 ) -> None:
-    """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
+    """Runs a broker as a process does: SIGTERM, SIGINT or SIGHUP drains it, a second one ends it at once.
 
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
@@ -487,7 +487,10 @@ def _calm_garbage_collector() -> None:
 
 
 async def _watch_signals(broker: Broker) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As it is under nohup.
+        asked.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*asked) as signals:
         async for number in signals:
             if broker.stopping:
                 broker.abandon()

@@ -14,12 +14,15 @@ from trio.testing import MockClock
 from pykbroker.cluster.features import TRANSACTION_VERSION, FinalizedFeatures
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.coordinator.transaction.records import transaction_record
 from pykbroker.coordinator.transaction.shard import Producer, ProducerAnswer, TransactionFilter
+from pykbroker.coordinator.transaction.transaction_state import MAX_EPOCH, PREPARE_ABORT, Transaction
+from pykbroker.metadata.store import SessionExpired
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.messages.add_partitions_to_txn import AddPartitionsToTxnResponse
 from pykbroker.protocol.messages.write_txn_markers import WriteTxnMarkersResponse
-from pykbroker.protocol.records.batch import batches
+from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.records.control import read_marker
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import ChannelError
@@ -30,7 +33,7 @@ from pykbroker.server.transaction_verifier import Operation, TransactionVerifier
 from pykbroker.storage.producer_state import Verification
 
 HERE, ELSEWHERE, GONE = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("gone", 0)
-OFFSETS = TopicPartition(GROUP_METADATA_TOPIC, 0)
+OFFSETS, STATE = TopicPartition(GROUP_METADATA_TOPIC, 0), TopicPartition(TRANSACTION_STATE_TOPIC, 0)
 
 
 class Replicas(MemoryReplicas):
@@ -101,9 +104,13 @@ class Groups:
 class Ids:
     def __init__(self) -> None:
         self.last = 99
+        self.failures = 0
 
     async def next(self) -> int:
         await trio.lowlevel.checkpoint()
+        if self.failures:
+            self.failures -= 1
+            raise SessionExpired("/latest_producer_id_block", "the session has ended")
         self.last += 1
         return self.last
 
@@ -114,7 +121,7 @@ class World:
     def __init__(self) -> None:
         self.config = BrokerConfig(node_id=1, transaction_state_log_num_partitions=1)
         self.replicas, self.channel, self.groups, self.ids = Replicas(), Channel(), Groups(), Ids()
-        self.leaders = {HERE: 1, ELSEWHERE: 2, OFFSETS: 1, TopicPartition(TRANSACTION_STATE_TOPIC, 0): 1}
+        self.leaders = {HERE: 1, ELSEWHERE: 2, OFFSETS: 1, STATE: 1}
         self.informed = True
         topic = SimpleNamespace(partitions={0: None})
         self.metadata = SimpleNamespace(
@@ -299,6 +306,18 @@ async def test_an_overdue_transaction_is_aborted(autojump_clock: MockClock, worl
     with pytest.raises(KafkaError) as refused:
         await world.coordinator.add_partitions("t", producer, [HERE], 2)
     assert refused.value.code is E.PRODUCER_FENCED
+
+
+async def test_what_fencing_used_up_goes_on_with_another_id(autojump_clock: MockClock, world: World) -> None:
+    world.replicas.resigned(0, 6)
+    fenced = Transaction("t", 7, MAX_EPOCH, PREPARE_ABORT, 60_000, frozenset({HERE}), 1, 1, version=2)
+    world.replicas.append_internal(STATE, build_batch([transaction_record("t", fenced, 2)]))
+    world.ids.failures = 3
+    world.replicas.elected(0, 7)
+    assert await world.coordinator.wait_loaded("t")
+    await world.until("CompleteAbort")
+    done = await world.coordinator.describe("t")
+    assert (done.producer_id, done.producer_epoch, done.previous_producer_id) == (100, 0, 7)
 
 
 async def test_a_group_that_loads_gets_its_marker_later(autojump_clock: MockClock, world: World) -> None:

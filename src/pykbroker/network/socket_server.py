@@ -245,6 +245,8 @@ class SocketServer:
 
     async def _talk(self, connection: Connection, bound: _Bound, ip: str) -> None:
         self._connections.add(connection)
+        if self._held_until.is_set():
+            connection.stop()  # Accepted just before the draining began, which hasn't seen it.
         try:
             over = self.limits.opened(ip)
             if over is not None:
