@@ -66,7 +66,8 @@ def cells(effort: Effort, number: int) -> Iterator[Cell]:
     for acks in ("1", "all"):
         yield Cell(f"acks={acks}", partial(_acknowledged, acks=acks, count=effort.latencies))
     yield Cell("end to end", partial(_end_to_end, count=effort.latencies))
-    yield Cell("many clients", partial(_many, seconds=effort.seconds_of_many))
+    for rate in lines.RATES:
+        yield Cell(f"many clients, {rate}/s", partial(_many, rate=rate, seconds=effort.seconds_of_many))
     for protocol in lines.PROTOCOLS:
         yield Cell(f"{protocol} group", partial(_group, protocol=protocol))
     for count in lines.MANY_PARTITIONS:
@@ -120,9 +121,9 @@ def _end_to_end(target: Target, count: int) -> Figures:
         return {"end to end": latency.end_to_end(target, topic, count)}
 
 
-def _many(target: Target, seconds: float) -> Figures:
+def _many(target: Target, rate: int, seconds: float) -> Figures:
     with _topic(target, PARTITIONS) as topic:
-        return {"many clients": many_clients(target, topic, PARTITIONS, seconds)}
+        return {lines.many_name(rate): many_clients(target, topic, PARTITIONS, rate, seconds)}
 
 
 def _group(target: Target, protocol: str) -> Figures:
