@@ -37,11 +37,12 @@ class Effort:
     latencies: int
     seconds_of_many: float
     rounds: int
-    rounds_with_10_000_partitions: int
+    last_partitions: tuple[int, ...]
+    """Topics of so many partitions are made in the last round alone."""
 
 
-FULL = Effort({100: 80_000_000, 1_000: 250_000_000, 10_000: 300_000_000}, 400_000, 1500, 3.0, 5, 2)
-QUICK = Effort({100: 10_000_000, 1_000: 20_000_000, 10_000: 20_000_000}, 50_000, 250, 1.0, 1, 0)
+FULL = Effort({100: 80_000_000, 1_000: 250_000_000, 10_000: 300_000_000}, 400_000, 1500, 3.0, 5, (10_000,))
+QUICK = Effort({100: 10_000_000, 1_000: 20_000_000, 10_000: 20_000_000}, 50_000, 250, 1.0, 1, ())
 
 
 class Cell(NamedTuple):
@@ -52,7 +53,7 @@ class Cell(NamedTuple):
     alone: Callable[[str], Figures] | None = None
 
 
-def cells(effort: Effort, number: int) -> Iterator[Cell]:
+def cells(effort: Effort, *, is_last: bool) -> Iterator[Cell]:
     """All cells of a round."""
     yield Cell("start", alone=_start)
     for size in lines.SIZES:
@@ -71,7 +72,7 @@ def cells(effort: Effort, number: int) -> Iterator[Cell]:
     for protocol in lines.PROTOCOLS:
         yield Cell(f"{protocol} group", partial(_group, protocol=protocol))
     for count in lines.MANY_PARTITIONS:
-        if count < 10_000 or number < effort.rounds_with_10_000_partitions:
+        if count == lines.MANY_PARTITIONS[0] or (is_last and count in effort.last_partitions):
             yield Cell(f"{count:,} partitions", alone=partial(_partitions, count=count))
 
 
