@@ -20,10 +20,11 @@ WORDS = (
 def text_values(size: int) -> list[bytes]:
     """Distinct values of exactly `size` bytes each."""
     source = random.Random(size)
-    return [_value(source, size) for _ in range(max(1, min(MOST_DISTINCT, DISTINCT_BYTES // size)))]
+    return [value(source, size) for _ in range(max(1, min(MOST_DISTINCT, DISTINCT_BYTES // size)))]
 
 
-def _value(source: random.Random, size: int) -> bytes:
+def value(source: random.Random, size: int) -> bytes:
+    """The next value of a source: the head of a line of JSON, and a brace at its end."""
     fields = {
         "id": source.getrandbits(40),
         "at": 1_700_000_000_000 + source.randrange(10**9),

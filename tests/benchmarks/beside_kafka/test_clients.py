@@ -1,6 +1,7 @@
 """What the load programs make of their samples, of what others' tools print, and of failures."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from benchmarks.beside_kafka.__main__ import one
@@ -9,7 +10,7 @@ from benchmarks.beside_kafka.latency import percentiles
 from benchmarks.beside_kafka.measuring import Cell
 from benchmarks.beside_kafka.results import OURS, Figures, Results
 from benchmarks.measurements import LostRecordsError
-from benchmarks.records import text_values
+from benchmarks.records import text_values, value
 
 from benchmarks.beside_kafka import java_tools
 
@@ -39,13 +40,17 @@ def test_the_consumers_tool_is_read_without_the_time_to_join() -> None:
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 10_000])
-def test_values_are_of_one_size_distinct_and_the_same_each_time(size: int) -> None:
-    values = text_values(size)
-    assert {len(value) for value in values} == {size}
-    assert len(set(values)) == len(values)
-    text_values.cache_clear()
-    assert text_values(size) == values
-    assert all(value.startswith(b'{"id":') and value.endswith(b"}") for value in values)
+def test_a_value_has_its_size_and_is_the_same_each_time(size: int) -> None:
+    first, second = (value(Random(7), size) for _ in range(2))
+    assert first == second
+    assert len(first) == size
+    assert first.startswith(b'{"id":')
+    assert first.endswith(b"}")
+
+
+def test_values_are_distinct() -> None:
+    values = text_values(1_000_000)
+    assert len(values) == len(set(values)) == 2
 
 
 def test_a_cell_that_fails_costs_nothing_but_itself(tmp_path: Path) -> None:
