@@ -31,7 +31,9 @@ def value(source: random.Random, size: int) -> bytes:
         "user": f"u{source.randrange(100_000):05d}",
         "kind": source.choice(WORDS),
     }
-    text = json.dumps(fields, separators=(",", ":"))[:-1]
-    while len(text) < size:
-        text += f',"{source.choice(WORDS)}":"{source.choice(WORDS)} {source.randrange(10**6)}"'
-    return text[: size - 1].encode() + b"}"
+    parts = [json.dumps(fields, separators=(",", ":"))[:-1]]
+    left = size - len(parts[0])
+    while left > 0:
+        parts.append(f',"{source.choice(WORDS)}":"{source.choice(WORDS)} {source.randrange(10**6)}"')
+        left -= len(parts[-1])
+    return "".join(parts)[: size - 1].encode() + b"}"
