@@ -39,9 +39,12 @@ def main() -> int:
     history = History()
     try:
         told = run(history, folder, options.minutes * 60, Random(options.seed), options.rate)
-    finally:
-        if not (options.keep and history.wrong):
-            shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        print(f"broken off; what is left is in {folder}. The brokers' last words:")
+        print("".join((folder / "brokers.log").read_text().splitlines(keepends=True)[-150:]))
+        raise
+    if not (options.keep and history.wrong):
+        shutil.rmtree(folder, ignore_errors=True)
     for sentence in history.wrong:
         print(f"WRONG: {sentence}")
     verdict = (
