@@ -75,6 +75,7 @@ def test_bytes_come_out_as_they_went_in(codec: str, pykbroker: Command, topic: s
         b'{"timestamp": 9223372036854775808}',
         b'{"value": {"base64": "!"}}',
     ],
+    ids=range(6),
 )
 def test_an_object_that_is_no_record(line: bytes, pykbroker: Command, topic: str) -> None:
     ran = pykbroker("produce", topic, "--from-json", stdin=line)
