@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "compat" / "clients"))
 
 import raw  # noqa: E402
 from apache_kafka import VERSION, ApacheKafka, Unavailable  # noqa: E402
-from compat_runs import CLIENTS_AT_ONCE, HASTE, Runs  # noqa: E402
+from compat_runs import AUTHORIZER, CLIENTS_AT_ONCE, HASTE, Runs  # noqa: E402
 from compat_table import NEWER_PROTOCOL, SHARING, cells, expected, told  # noqa: E402
 
 NOT_YET = {"3": (*NEWER_PROTOCOL, *SHARING)}
@@ -33,15 +33,17 @@ GROUPS = 5
 """Questions until its one partition of offsets certainly serves."""
 
 
-def compare(version: str, clients: list[str], at_once: int) -> int:
+def compare(version: str, clients: list[str], rows: list[str], at_once: int) -> int:
     """Runs all cells, prints those that aren't as the table says, and gives their number. Raises Unavailable."""
     chosen = [
         (client, behaviour)
         for client, behaviour in cells()
-        if behaviour not in NOT_YET.get(version[0], ()) and (not clients or client in clients)
+        if behaviour not in NOT_YET.get(version[0], ())
+        and (not clients or client in clients)
+        and (not rows or behaviour in rows)
     ]
     haste = dict(word.split("=", 1) for word in HASTE if "=" in word)
-    config = ONE_BROKER | haste if version[0] != "3" else {}
+    config = AUTHORIZER | (ONE_BROKER | haste if version[0] != "3" else {})
     with tempfile.TemporaryDirectory() as folder, ApacheKafka(Path(folder), version, config) as kafka:
         raw.settle(kafka.bootstrap_servers, GROUPS)
         runs = Runs(kafka.bootstrap_servers, chosen, at_once)
@@ -69,12 +71,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=f"of Apache Kafka; {VERSION} unless told")
     parser.add_argument("--client", action="append", default=[], help="one of the table's; all unless told")
+    parser.add_argument("--row", action="append", default=[], help="one of the table's behaviours; all unless told")
     parser.add_argument("--at-once", type=int, default=CLIENTS_AT_ONCE, metavar="N", help="clients side by side")
     options = parser.parse_args()
     other = 0
     for version in options.versions or [VERSION]:
         try:
-            other += compare(version, options.client, options.at_once)
+            other += compare(version, options.client, options.row, options.at_once)
         except Unavailable as reason:
             print(f"Apache Kafka {version} is left out: {reason}")
     return 1 if other else 0
