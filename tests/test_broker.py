@@ -261,3 +261,11 @@ async def test_in_a_trio_program_a_start_that_fails_is_one_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartupError):
         async with open_kafka_broker(port=taken.getsockname()[1]):
             pass
+
+
+def test_a_broker_that_runs_is_not_started_twice() -> None:
+    with KafkaBroker() as broker:
+        with pytest.raises(StartupError, match="runs already"):
+            broker.start()
+        with connect(broker) as client:
+            assert create(client, "t") == ErrorCode.NONE

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pykbroker.config.keys import MAX_LONG
 from pykbroker.protocol.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
@@ -140,15 +141,15 @@ def seconds(text: str) -> float:
 
 
 def number(text: str) -> int:
-    """A number from 0 on."""
-    if not text.isdecimal():
+    """A number from 0 on, of at most 63 bits as Kafka's are."""
+    if not text.isdecimal() or int(text) > MAX_LONG:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
     return int(text)
 
 
 def positive(text: str) -> int:
     """A number from 1 on."""
-    if not text.isdecimal() or not int(text):
+    if not text.isdecimal() or not 0 < int(text) <= MAX_LONG:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 on")
     return int(text)
 

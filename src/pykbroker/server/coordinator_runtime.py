@@ -542,8 +542,17 @@ MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERR
 TOO_LARGE = frozenset((ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE))
 
 
+def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
+    """What a transaction or share coordinator's client is told when the append failed with this code."""
+    if code in UNAVAILABLE or code is ErrorCode.REQUEST_TIMED_OUT:
+        return ErrorCode.COORDINATOR_NOT_AVAILABLE
+    if code in MOVED:
+        return ErrorCode.NOT_COORDINATOR
+    return ErrorCode.UNKNOWN_SERVER_ERROR if code in TOO_LARGE else code
+
+
 def group_client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
-    """What a coordinator's client is told when the append failed with this code (Kafka's mapping)."""
+    """What a group coordinator's client is told when the append failed with this code (Kafka's mapping)."""
     if code in UNAVAILABLE:
         return ErrorCode.COORDINATOR_NOT_AVAILABLE
     if code in MOVED:
