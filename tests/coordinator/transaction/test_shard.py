@@ -122,6 +122,11 @@ def test_filters(talk: Any) -> None:
     assert listed() == listed(states=[ONGOING.value]) == listed(producer_ids=[producer.id]) == 1
     assert listed(states=[COMPLETE_ABORT.value]) == listed(producer_ids=[producer.id + 1]) == 0
     assert (listed(duration_ms=29_999), listed(duration_ms=30_000)) == (1, 0)
+    assert (listed(duration_ms=0), listed(duration_ms=-1)) == (1, 1)
+    talk.end(producer)
+    talk.complete()
+    assert talk.add(producer, []) == E.NONE
+    assert (talk.state, listed(duration_ms=0), listed(duration_ms=-1)) == ("Ongoing", 0, 1)
     assert (listed(matches=str.isupper), listed(matches=lambda name: name == "an id")) == (0, 1)
     with pytest.raises(KafkaError) as refused:
         talk.shard.describe("nobody")
