@@ -126,6 +126,8 @@ def test_each_transaction_has_an_epoch_of_its_own(talk: Any, committed: bool) ->
         assert talk.end(producer, committed=committed, version=2) == (E.NONE, following), "an answer that was missed"
         assert talk.end(producer, committed=not committed, version=2).code == E.INVALID_TXN_STATE
         assert talk.add(producer, version=2) == E.PRODUCER_FENCED
+        older = Producer(producer.id, producer.epoch - 1)
+        assert talk.end(older, committed=committed, version=2).code == E.PRODUCER_FENCED
         producer = following
 
 
@@ -164,6 +166,8 @@ def test_when_epochs_are_used_up_the_end_brings_another_id(talk: Any, committed:
     assert talk.transaction.previous_producer_id == producer.id
     assert talk.end(producer, committed=committed, version=2) == (E.NONE, following)
     assert talk.end(producer, committed=not committed, version=2).code == E.INVALID_TXN_STATE
+    older = Producer(producer.id, producer.epoch - 1)
+    assert talk.end(older, committed=committed, version=2).code == E.INVALID_PRODUCER_ID_MAPPING
     assert talk.add(following, version=2) == E.NONE
 
 
@@ -237,6 +241,9 @@ def test_a_producer_goes_on_after_an_error(talk: Any) -> None:
     code, following = talk.init(producer)
     assert (code, following) == (E.NONE, Producer(producer.id, producer.epoch + 1))
     assert talk.init(producer) == (E.NONE, following), "the same request come twice"
+    third = talk.init(following).producer
+    assert talk.init(producer).code == E.PRODUCER_FENCED
+    assert talk.init(following) == (E.NONE, third)
     other = talk.begun()
     assert talk.init(producer).code == E.PRODUCER_FENCED
     assert talk.init(following).code == E.PRODUCER_FENCED
