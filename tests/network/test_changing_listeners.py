@@ -37,6 +37,26 @@ async def test_a_listener_comes_and_goes(serve: Any) -> None:
         await old.ask(ApiVersionsRequest())
 
 
+async def test_a_listener_with_two_addresses_comes_and_goes(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: addresses if host == "two" else real(host, *rest, **more)
+    )
+    async with serve(**PROTOCOLS) as serving:
+        serving.config.update(own={"listeners": f"{FIRST},SECOND://two:0"})
+        port = serving.server.ports()["SECOND"]
+        clients = [await serving.connect(host, listener="SECOND") for host in ("127.0.0.1", "127.0.0.2")]
+        for client in clients:
+            await client.ask(ApiVersionsRequest())
+        serving.config.update(own={})
+        for client in clients:
+            assert await client.closed()
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, port))
+
+
 async def test_a_listener_moves(serve: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,22 +34,18 @@ log = logging.getLogger(__name__)
 
 AUTHENTICATION_SECONDS = 60.0
 """Who hasn't proved itself may wait so long between two messages; Kafka has `connections.max.idle.ms` alone for it."""
-
-
 LEAVE_SECONDS = 1.0
 """How long requests in hand on a listener that is removed may take."""
 
 
 @dataclass
 class _Bound:
-    """A listener with its sockets; `accepting` ends what is done for it."""
+    """A listener with its sockets; whoever accepts on them ends when they are closed."""
 
     listener: Listener
     sockets: list[socket.socket]
-    accepting: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def close(self) -> None:
-        self.accepting.cancel()
         for sock in self.sockets:
             trio.lowlevel.notify_closing(sock)
             sock.close()
@@ -212,8 +208,7 @@ class SocketServer:
         def handle(connection: socket.socket) -> None:
             serving.connections.start_soon(self._serve, connection, bound, serving.dispatcher, security, slots)
 
-        with bound.accepting:
-            await accept(sock, slots, handle)
+        await accept(sock, slots, handle)
 
     async def _serve(
         self,
