@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.config.dynamic import NotDynamic, check_broker_change
+from pykbroker.config.dynamic import NotDynamic, check_broker_change, usable
 from pykbroker.config.dynamic_listeners import fresh
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import Listener
@@ -81,6 +81,22 @@ def test_another_first_listener_is_not_the_brokers() -> None:
 
 
 X = {"listener.security.protocol.map": "X:PLAINTEXT,PLAINTEXT:PLAINTEXT"}
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        {"listeners": "OUT://:1"},
+        {"listeners": "nonsense"},
+        {"advertised.listeners": "OUT://outside:1"},
+        {"listener.security.protocol.map": "IN:PLAINTEXT"},
+    ],
+)
+def test_what_is_stored_and_can_not_be_is_not_followed(addresses: dict[str, str]) -> None:
+    config = LiveConfig(BrokerConfig.from_properties(STATIC))
+    followed, complaints = usable(config, addresses | {"max.connections": "5"}, per_broker=True)
+    assert followed == {"max.connections": "5"}
+    assert len(complaints) == 1
 
 
 def test_what_is_to_be_opened() -> None:

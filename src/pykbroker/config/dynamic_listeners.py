@@ -22,14 +22,10 @@ def refusal(before: BrokerConfig, after: BrokerConfig, changeable: Iterable[str]
     """
     if all(before.value(name) == after.value(name) for name in ADDRESSES):
         return None
+    contradiction = contradictory(after)
+    if contradiction is not None:
+        return contradiction
     listeners = {one.name: one for one in after.broker_listeners}
-    advertised = {one.name for one in after.advertised} or listeners.keys()
-    inter_broker = before.inter_broker_listener
-    if inter_broker not in advertised:
-        return (
-            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options "
-            f"based on currently configured listeners are {','.join(sorted(advertised))}: {inter_broker} has to stay"
-        )
     for one in before.broker_listeners:
         kept = listeners.get(one.name)
         if kept is None:
@@ -42,6 +38,17 @@ def refusal(before: BrokerConfig, after: BrokerConfig, changeable: Iterable[str]
                 "new listener for update"
             )
     return None
+
+
+def contradictory(config: BrokerConfig) -> str | None:
+    """Why a broker can't be where its config says, if so: others have to reach it. Raises ConfigError."""
+    advertised = [one.name for one in config.advertised or config.broker_listeners]
+    if config.inter_broker_listener in advertised:
+        return None
+    return (
+        "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options based "
+        f"on currently configured listeners are {','.join(advertised)}: {config.inter_broker_listener} has to stay"
+    )
 
 
 def fresh(before: Iterable[Listener], after: Iterable[Listener]) -> list[Listener]:
