@@ -356,12 +356,14 @@ class _Storage:
 
     async def __aexit__(self, *_: object) -> None:
         with trio.CancelScope(shield=True):
-            await self.store.close()
-            if self.killed:
-                self.logs.abandon()
-                return
-            watermarks = None if self.replicas is None else self.replicas.high_watermarks()
-            await self._disk.run(self._close, watermarks)
+            try:
+                await self.store.close()
+            finally:
+                if self.killed:
+                    self.logs.abandon()
+                else:
+                    watermarks = None if self.replicas is None else self.replicas.high_watermarks()
+                    await self._disk.run(self._close, watermarks)
 
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():

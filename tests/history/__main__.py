@@ -41,7 +41,8 @@ def main() -> int:
         told = run(history, folder, options.minutes * 60, Random(options.seed), options.rate)
     except BaseException:
         print(f"broken off; what is left is in {folder}. The brokers' last words:")
-        print("".join((folder / "brokers.log").read_text().splitlines(keepends=True)[-150:]))
+        for words in sorted(folder.glob("broker*.log")):
+            print(words.name, *words.read_text().splitlines()[-60:], sep="\n")
         raise
     if not (options.keep and history.wrong):
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,8 @@ from pykbroker.protocol.topic_partition import TopicPartition
 
 PLACES = [TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("u", 0)]
 WHERE = st.sampled_from(PLACES)
-PRODUCERS = st.integers(1, 3)
+TOGETHER = st.sampled_from([PLACES, PLACES[:2], PLACES[2:]])
+PRODUCERS = st.integers(1, 2)
 RETENTION_S, CHECK_S = 3600, 600
 
 
@@ -60,8 +61,15 @@ class OffsetMachine(RuleBasedStateMachine):
 
     # Those who commit
 
-    @rule(tps=st.lists(WHERE, min_size=1, unique=True), producer=st.one_of(st.none(), PRODUCERS, PRODUCERS))
-    def commit(self, tps: list[TopicPartition], producer: int | None) -> None:
+    @rule(tps=TOGETHER)
+    def commit(self, tps: list[TopicPartition]) -> None:
+        self._commit(tps, None)
+
+    @rule(tps=TOGETHER, producer=PRODUCERS)
+    def commit_in_a_transaction(self, tps: list[TopicPartition], producer: int) -> None:
+        self._commit(tps, producer)
+
+    def _commit(self, tps: list[TopicPartition], producer: int | None) -> None:
         self.count += 1
         ask = self.talk.shard.commit if producer is None else self.talk.shard.commit_pending
         answer = self.take(
@@ -70,7 +78,7 @@ class OffsetMachine(RuleBasedStateMachine):
         assert answer == dict.fromkeys(tps, E.NONE)
         self.commits += [Commit(tp, self.count, self.talk.seconds, producer) for tp in tps]
 
-    @rule(producer=PRODUCERS, committed=st.booleans())
+    @rule(producer=PRODUCERS, committed=st.sampled_from([True, True, False]))
     def decide(self, producer: int, committed: bool) -> None:
         self.log.append((producer, committed))
         self.talk.shard.replay_marker(producer, committed=committed)
@@ -83,9 +91,15 @@ class OffsetMachine(RuleBasedStateMachine):
     # What takes offsets away
 
     @precondition(lambda self: self.commits)
-    @rule(tp=WHERE, how=st.sampled_from(["offset", "topic", "group"]))
-    def delete(self, tp: TopicPartition, how: str) -> None:
-        if how == "offset":
+    @rule(tp=WHERE, how=st.sampled_from(["offset", "topic", "group", "time", "time", "restart"]))
+    def disturb(self, tp: TopicPartition, how: str) -> None:
+        """In one rule, or there would be few commits between."""
+        if how == "time":
+            self.wait(RETENTION_S if tp == PLACES[0] else CHECK_S)
+        elif how == "restart":
+            self.talk.shard = self.loaded()
+            self.talk.take(self.talk.shard.loaded(self.talk.now))
+        elif how == "offset":
             assert self.take(self.talk.shard.delete_offsets("g", [tp])) == {tp: E.NONE}
             self.forget({tp})
         elif how == "topic":
@@ -95,7 +109,6 @@ class OffsetMachine(RuleBasedStateMachine):
             assert self.take(self.talk.shard.delete("g")) is E.NONE
             self.forget(set(PLACES))
 
-    @rule(seconds=st.sampled_from([1, CHECK_S, RETENTION_S]))
     def wait(self, seconds: int) -> None:
         end = self.talk.seconds + seconds
         while self.talk.shard.deadline <= end:
@@ -107,11 +120,6 @@ class OffsetMachine(RuleBasedStateMachine):
 
     def forget(self, tps: set[TopicPartition]) -> None:
         self.commits = [one for one in self.commits if one.tp not in tps]
-
-    @rule()
-    def restart(self) -> None:
-        self.talk.shard = self.loaded()
-        self.talk.take(self.talk.shard.loaded(self.talk.now))
 
     def loaded(self) -> GroupShard:
         shard = self.talk.new_shard()
