@@ -207,11 +207,15 @@ def read_text(option: str, path: str) -> str:
 def settings(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> ClientSettings:
     """How the options want the cluster to be talked to. Raises UsageError and BadSettings."""
     from pykbroker.client.settings import MECHANISMS, SaslSettings, TlsSettings, settings_of
-    from pykbroker.config.properties import parse_properties
+    from pykbroker.config.properties import BAD_ESCAPE, parse_properties
 
     properties: dict[str, str] = {}
     if options.command_config is not None:
-        properties = parse_properties(read_text("--command-config", options.command_config))
+        text = read_text("--command-config", options.command_config)
+        try:
+            properties = parse_properties(text)
+        except ValueError as error:
+            raise UsageError(f"--command-config {options.command_config}: {BAD_ESCAPE} ({error})") from None
     bootstrap = options.bootstrap or properties.get("bootstrap.servers") or environment.get(BOOTSTRAP)
     properties["bootstrap.servers"] = bootstrap or DEFAULT_BOOTSTRAP
     found = settings_of(properties)
