@@ -21,10 +21,11 @@ from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.records.batch import RecordBatch, batches, build_batch
 from pykbroker.protocol.records.control import ControlType, build_marker, read_marker
-from pykbroker.storage.producer_state import WINDOW, AppendOrigin, ProducerState
+from pykbroker.storage.producer_state import AppendOrigin, ProducerState
 
 PRODUCERS = st.integers(1, 2)
 WRAPS = 1 << 31
+WINDOW = 5
 EXPIRATION_MS = 1000
 
 

@@ -141,6 +141,7 @@ def test_ends_without_a_transaction_in_its_own_epoch(talk: Any) -> None:
         code, producer = talk.end(producer, committed=False, version=2)
         assert (code, producer.epoch) == (E.NONE, expected)
         assert talk.transaction.partitions == frozenset()
+        assert talk.transaction.start_ms == talk.now.wall_ms
         talk.complete()
         assert talk.state == "CompleteAbort"
     assert talk.end(producer, committed=True, version=2).code == E.INVALID_TXN_STATE
@@ -249,6 +250,19 @@ def test_a_producer_goes_on_after_an_error(talk: Any) -> None:
     assert talk.init(following).code == E.PRODUCER_FENCED
     assert talk.init(Producer(other.id + 1, other.epoch)).code == E.PRODUCER_FENCED
     assert talk.init(other).code == E.NONE
+
+
+@pytest.mark.parametrize(("version", "answer"), [(0, E.PRODUCER_FENCED), (2, E.NONE)])
+def test_who_was_too_slow_goes_on_where_each_transaction_has_an_epoch(talk: Any, version: int, answer: E) -> None:
+    talk.version = version
+    producer = talk.begun()
+    talk.add(producer, version=version)
+    talk.advance(75)
+    talk.complete()
+    code, following = talk.init(producer)
+    assert (code, following.epoch) == (answer, producer.epoch + 1 if answer is E.NONE else NO_PRODUCER.epoch)
+    talk.begun()
+    assert (talk.state, talk.transaction.start_ms) == ("Empty", -1)
 
 
 def test_an_id_given_up_before_its_last_epoch_is_fenced(talk: Any) -> None:
