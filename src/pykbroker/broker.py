@@ -23,7 +23,7 @@ from pykbroker.assembly import Parts
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.dynamic import NotDynamic
-from pykbroker.config.dynamic_listeners import ADDRESSES, fresh
+from pykbroker.config.dynamic_listeners import ADDRESSES, touched
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
@@ -417,14 +417,14 @@ def _in_the_way(config: BrokerConfig, error: OSError) -> str:
 
 
 def _follow_listeners(config: LiveConfig, server: SocketServer, storage: _Storage) -> None:
-    """Has listeners that are changed while the broker runs tried before they are stored, and told of afterwards."""
+    """Has listeners and certificates that are changed while the broker runs tried first, and told of afterwards."""
 
     def check(after: BrokerConfig) -> None:
         try:
             server.check(after.broker_listeners)
         except OSError as error:
             raise NotDynamic(_in_the_way(after, error)) from error
-        for one in fresh(config.broker_listeners, after.broker_listeners):
+        for one in touched(config, after):
             storage.security.make(one, after)
 
     def changed(names: frozenset[str]) -> None:

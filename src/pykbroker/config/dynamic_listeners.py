@@ -51,10 +51,14 @@ def contradictory(config: BrokerConfig) -> str | None:
     )
 
 
-def fresh(before: Iterable[Listener], after: Iterable[Listener]) -> list[Listener]:
-    """Those that are to be opened: new ones, and those that are to be elsewhere."""
-    known = set(before)
-    return [one for one in after if one not in known]
+def touched(before: BrokerConfig, after: BrokerConfig) -> list[Listener]:
+    """The listeners that are to be opened, or to have other keys of their own."""
+    known = set(before.broker_listeners)
+    return [
+        one
+        for one in after.broker_listeners
+        if one not in known or _own(before, one.name, ()) != _own(after, one.name, ())
+    ]
 
 
 def _own(config: BrokerConfig, listener: str, changeable: Iterable[str]) -> dict[str, str]:

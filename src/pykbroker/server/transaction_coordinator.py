@@ -14,7 +14,6 @@ import trio
 from pykbroker.cluster.features import TRANSACTION_VERSION
 from pykbroker.cluster.image import TRANSACTION_STATE_TOPIC
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.metadata.store import StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, client_error
@@ -207,7 +206,7 @@ class TransactionCoordinator:
         while not hosted.unloaded:
             try:
                 return await self._producer_ids.next()
-            except StoreError as error:
+            except KafkaError as error:
                 log.warning("no producer id to go on with yet: %s", error)
                 await trio.sleep(wait)
                 wait = min(2 * wait, MAX_RETRY_S)
