@@ -22,7 +22,7 @@ from pykbroker.config.listeners import unmapped
 from pykbroker.network.connection import Connection
 from pykbroker.network.connection_limits import ConnectionLimits, ListenerSlots
 from pykbroker.network.dispatch import Dispatcher, Peer
-from pykbroker.network.listener import accept, bind
+from pykbroker.network.listener import accept, bind, close
 from pykbroker.network.listener_security import ListenerSecurity
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Bound:
     def close(self) -> None:
         for sock in self.sockets:
             trio.lowlevel.notify_closing(sock)
-            sock.close()
+            close(sock)
 
 
 @dataclass
