@@ -22,8 +22,8 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
-verified: $(VENV)/dev.stamp  ## the same table against Apache Kafka itself, from Maven's jars; ARGS="4.3.0 --client java_4"
-	$(BIN)/python -m tests.verified.behaviour_table $(ARGS)
+verified: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside Apache Kafka 4.3 and 3.9 from Maven: raw conversations and the table; ARGS="4.3.0 --client java_4"
+	$(BIN)/python -m tests.verified $(ARGS)
 
 bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -156,12 +156,12 @@ class Runs:
 
 
 @contextmanager
-def broker_process(log: Path) -> Iterator[str]:
+def broker_process(log: Path, options: Sequence[str] = ()) -> Iterator[str]:
     """pykbroker as a process of its own on a free port; gives its HOST:PORT once it says that it's ready."""
     paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *HASTE],
+            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *options, *HASTE],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -15,6 +15,8 @@ from typing import Any
 
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.message import Message
+from pykbroker.protocol.messages.sasl_authenticate import SaslAuthenticateRequest
+from pykbroker.protocol.messages.sasl_handshake import SaslHandshakeRequest
 
 CLIENT = "wire"
 SECONDS = 15
@@ -41,6 +43,17 @@ class Wire:
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
+
+    def log_in(self, user: str, password: str) -> None:
+        """With PLAIN; raises AssertionError where that isn't so."""
+        token = f"\0{user}\0{password}".encode()
+        for request, version in (
+            (SaslHandshakeRequest(mechanism="PLAIN"), 1),
+            (SaslAuthenticateRequest(auth_bytes=token), 2),
+        ):
+            answer = self.ask(request, version)
+            assert answer is not None, user
+            assert answer.error_code == 0, answer
 
     def send(self, request: Message, version: int) -> None:
         self._correlation_id += 1

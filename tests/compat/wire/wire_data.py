@@ -37,7 +37,7 @@ def produce(
     return ProduceRequest(acks=acks, timeout_ms=5000, topic_data=[topic])
 
 
-@conversation(3, 13)
+@conversation(3, 13, older=0)
 def produce_errors(talk: Talk) -> None:
     topic_id = talk.topic(max_message_bytes="1000")
     broken = bytearray(batch())
@@ -67,14 +67,14 @@ def produce_errors(talk: Talk) -> None:
         talk.say(label, produce(talk, records, **({"topic_id": topic_id} | options)))
 
 
-@conversation(3, 13)
+@conversation(3, 13, older=0)
 def produce_to_compacted(talk: Talk) -> None:
     topic_id = talk.topic(cleanup_policy="compact")
     talk.say("no key", produce(talk, build_batch([(None, b"v")], timestamp=now_ms()), topic_id=topic_id))
     talk.say("with key", produce(talk, batch(), topic_id=topic_id))
 
 
-@conversation(3, 13)
+@conversation(3, 13, older=0)
 def produce_idempotently(talk: Talk) -> None:
     topic_id = talk.topic()
     producer = talk.ask(InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000), 1).producer_id
@@ -115,7 +115,7 @@ def fetch(talk: Talk, topic_id: UUID, offset: int, suffix: str = "", **options: 
     return FetchRequest(max_wait_ms=0, min_bytes=0, topics=[topic], **options)
 
 
-@conversation(4, 17)
+@conversation(4, 17, older=0)
 def fetch_errors(talk: Talk) -> None:
     topic_id = talk.topic()
     talk.ask(produce(talk, batch(3), topic_id=topic_id, acks=-1), 7)
@@ -168,7 +168,7 @@ def fetch_sessions(talk: Talk) -> None:
     talk.say("unknown session", unknown)
 
 
-@conversation(1, 11)
+@conversation(1, 11, older=0)
 def list_offsets(talk: Talk) -> None:
     topic_id = talk.topic()
     start = now_ms() - 10_000
@@ -205,7 +205,7 @@ def list_offsets(talk: Talk) -> None:
     say("epoch to come", -1, epoch=5)
 
 
-@conversation(2, 4)
+@conversation(2, 4, older=0)
 def offset_for_leader_epoch(talk: Talk) -> None:
     topic_id = talk.topic()
     talk.ask(produce(talk, batch(3), topic_id=topic_id, acks=-1), 7)

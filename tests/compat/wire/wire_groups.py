@@ -68,7 +68,7 @@ def find_coordinator(talk: Talk) -> None:
         talk.say("none", FindCoordinatorRequest(key_type=0, coordinator_keys=[]))
 
 
-@conversation(2, 9)
+@conversation(2, 9, older=0)
 def join_errors(talk: Talk) -> None:
     talk.say("session too short", join(talk, session_timeout_ms=10))
     talk.say("session too long", join(talk, session_timeout_ms=10_000_000))
@@ -163,7 +163,7 @@ def commit(talk: Talk, offset: int, topic_id: UUID, **options: Any) -> OffsetCom
     return OffsetCommitRequest(**({"group_id": talk.name, "topics": [topic]} | options))
 
 
-@conversation(2, 10)
+@conversation(2, 10, older=0)
 def offset_commit_errors(talk: Talk) -> None:
     topic_id = talk.topic()
 
@@ -186,7 +186,7 @@ def offset_commit_errors(talk: Talk) -> None:
     say("generation to come", 6, generation_id_or_member_epoch=generation + 1, member_id=member)
 
 
-@conversation(1, 10)
+@conversation(1, 10, older=0)
 def offset_fetch(talk: Talk) -> None:
     topic_id = talk.topic(partitions=2)
     talk.ask(commit(talk, 7, topic_id), 7)

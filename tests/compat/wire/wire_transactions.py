@@ -399,7 +399,7 @@ def txn_offset_commit(talk: Talk) -> None:
     fetched("aborted, stable", stable=True)
 
 
-@conversation(1, 2)
+@conversation(1, 2, older=0)
 def write_txn_markers(talk: Talk) -> None:
     talk.topic_id = talk.topic()
     producer = Transactional(talk)

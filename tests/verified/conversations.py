@@ -1,0 +1,166 @@
+"""Raw conversations with pykbroker and with Apache Kafka side by side: every answer compared field by field.
+
+What differs is known to tests/compat/wire/wire_differences.py by its line, or is a fault; so is a line whose answers
+are alike. What 4.3.0 says is compared with its recording, too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.append(str(Path(__file__).parents[1] / "compat" / "wire"))
+
+import wire_record
+from apache_kafka import ApacheKafka, KafkaOnZooKeeper, Unavailable
+from compat_runs import HASTE
+from wire_differences import differing
+from wire_talk import CONVERSATIONS, guarded_config, hold, versions_served
+
+from pykbroker.metadata.zookeeper_server import ZooKeeperServer, find_server
+from pykbroker.testing.process import BrokerProcess
+
+Talks = dict[tuple[str, int], dict[str, str]]
+"""What was said by conversation and version, by step."""
+
+AUTHORIZERS = {
+    "3": "kafka.security.authorizer.AclAuthorizer",
+    "4": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+}
+PATIENCE = {"broker.session.timeout.ms": "18000"}
+"""On a busy machine."""
+ALONE = {
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+}
+"""What a broker of either kind is told: it is alone, and quick."""
+SHARING = {
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+}
+
+
+class Pair(NamedTuple):
+    """The addresses of both."""
+
+    theirs: str
+    ours: str
+
+
+@contextmanager
+def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
+    """Apache Kafka and pykbroker, told the same. Raises Unavailable."""
+    major = version[0]
+    haste = dict(word.split("=", 1) for word in HASTE if "=" in word)
+    config = ALONE | (SHARING | haste if major != "3" else {})
+    protocol = "SASL_PLAINTEXT" if guarded else "PLAINTEXT"
+    if guarded:
+        config |= guarded_config() | {"authorizer.class.name": AUTHORIZERS[major]}
+    with ExitStack() as stack:
+        mine = dict(config)
+        if guarded:
+            mine |= {"listeners": f"{protocol}://127.0.0.1:0"}
+        if major == "3":
+            if find_server() is None:
+                raise Unavailable("no ZooKeeper is installed: apt-get install zookeeper")
+            zookeeper = stack.enter_context(ZooKeeperServer(folder / "zookeeper"))
+            config["zookeeper.connect"] = f"{zookeeper.address}/theirs"
+            mine["zookeeper.connect"] = f"{zookeeper.address}/ours"
+            there = folder / "theirs"
+            there.mkdir()
+            kafka: ApacheKafka = KafkaOnZooKeeper(there, there / "data", config, version, protocol=protocol)
+        else:
+            kafka = ApacheKafka(folder, version, config | PATIENCE, protocol=protocol)
+        ours = BrokerProcess(data_dir=folder / "ours", config=mine)
+        stack.enter_context(kafka)
+        stack.enter_context(ours)
+        yield Pair(kafka.bootstrap_servers, ours.bootstrap_servers)
+
+
+def converse(brokers: Pair, version: str, *, guarded: bool, names: list[str]) -> Comparison:
+    """Holds all conversations of a kind with both at once."""
+    served = versions_served(brokers.theirs, "admin" if guarded else None)
+    theirs: Talks = {}
+    ours: Talks = {}
+    with ThreadPoolExecutor(2) as pool:
+        for name, held in CONVERSATIONS.items():
+            if held.guarded != guarded or (names and name not in names):
+                continue
+            for one in held.older if version[0] == "3" else held.versions:
+                asked = [pool.submit(hold, bootstrap, name, one, served) for bootstrap in brokers]
+                answers = [future.result() for future in asked]
+                if answers[0] is not None:
+                    theirs[name, one] = answers[0]
+                    ours[name, one] = answers[1] or {}
+    return Comparison(version, served, theirs, ours)
+
+
+class Comparison:
+    """What both said, and how it compares."""
+
+    def __init__(self, version: str, served: Mapping[int, range], theirs: Talks, ours: Talks) -> None:
+        self.version = version
+        self.served = served
+        self.theirs = theirs
+        self.ours = ours
+
+    @property
+    def steps(self) -> int:
+        """How many answers were compared."""
+        return sum(map(len, self.theirs.values()))
+
+    @property
+    def known(self) -> int:
+        """How many of them differ as they are known to."""
+        known = differing(self.version[0])
+        return sum(len(versions) for step, versions in self.differing().items() if step in known)
+
+    def differing(self) -> dict[tuple[str, str], list[int]]:
+        """The steps that differ, and in which versions."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for (name, version), theirs in self.theirs.items():
+            ours = self.ours[name, version]
+            for label in {**theirs, **ours}:
+                if theirs.get(label) != ours.get(label):
+                    found.setdefault((name, label), []).append(version)
+        return found
+
+    def faults(self) -> list[str]:
+        """What isn't as the known differences say, a line or two each."""
+        known = differing(self.version[0])
+        found = self.differing()
+        held = {(name, label) for (name, _), said in self.theirs.items() for label in said}
+        faults = [self._shown(step, versions) for step, versions in found.items() if step not in known]
+        for name, label in known:
+            if (name, label) in held and (name, label) not in found:
+                faults.append(f"{name}, {label}: answered alike: take it off wire_differences.py")
+        return faults
+
+    def _shown(self, step: tuple[str, str], versions: list[int]) -> str:
+        name, label = step
+        lines = [f"{name} {','.join(map(str, versions))}: {label}"]
+        for who, talks in (("theirs", self.theirs), ("ours", self.ours)):
+            lines.append(f"  {who}: {talks[name, versions[-1]].get(label, 'nothing')}")
+        return "\n".join(lines)
+
+    def stale(self) -> list[str]:
+        """Where a newer Apache Kafka doesn't say what was recorded."""
+        faults = []
+        for (name, version), said in self.theirs.items():
+            recorded = wire_record.expected(name, version)
+            changed = [one for one in {**said, **recorded} if said.get(one) != recorded.get(one)]
+            faults += [
+                f"{name} {version}: {label}: not as recorded\n"
+                f"  now: {said.get(label, 'nothing')}\n  then: {recorded.get(label, 'nothing')}"
+                for label in changed
+            ]
+        return faults
