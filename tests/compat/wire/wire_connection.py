@@ -60,6 +60,10 @@ class Wire:
         pieces = encode_request(request, version, self._correlation_id, CLIENT)
         self._socket.sendall(b"".join(bytes(piece) for piece in pieces))
 
+    def send_raw(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._socket.sendall(data)
+
     def send_bytes(self, frame: bytes) -> None:
         """A frame as it is, the size in front added."""
         self._socket.sendall(struct.pack(">i", len(frame)) + frame)

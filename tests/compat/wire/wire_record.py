@@ -18,6 +18,7 @@ import wire_cluster
 import wire_consumer_groups
 import wire_data
 import wire_dynamic
+import wire_formats
 import wire_groups
 import wire_security
 import wire_share_groups
@@ -29,7 +30,7 @@ RECORDED = Path(__file__).parent / "apache_kafka.json"
 OLDER_RECORDED = Path(__file__).parent / "apache_kafka_3.9.json"
 MODULES = (
     *(wire_data, wire_groups, wire_consumer_groups, wire_share_groups, wire_admin, wire_cluster, wire_transactions),
-    *(wire_dynamic, wire_versions, wire_security, wire_between),
+    *(wire_dynamic, wire_formats, wire_versions, wire_security, wire_between),
 )
 Said = Mapping[str, str]
 """The answers of a conversation at one version, by step."""
