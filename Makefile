@@ -5,7 +5,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check compat verified bench bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
+.PHONY: run test check compat verified bench bench-alone bench-codec bench-storage fuzz fuzz-codec hostile crash exactly-once steps matrix history proofs docs clean
 
 run: $(VENV)/run.stamp  ## starts a broker on 127.0.0.1:9092; ARGS="--port 9093 …" for options
 	@exec $(BIN)/pykbroker start $(ARGS)
@@ -25,7 +25,10 @@ compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can
 verified: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside Apache Kafka 4.3 and 3.9 from Maven: raw conversations and the table; ARGS="4.3.0 --client java_4"
 	$(BIN)/python -m tests.verified $(ARGS)
 
-bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## librdkafka against the broker beside its mock cluster, the log, a cluster, groups; ARGS=--quick
+bench: $(VENV)/dev.stamp  ## beside Apache Kafka, from Maven's jars; writes docs/benchmarks.{md,svg}; half an hour; ARGS=--quick
+	$(BIN)/python -m benchmarks.beside_kafka $(ARGS)
+
+bench-alone: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside librdkafka's mock cluster; the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.storage $(filter --quick,$(ARGS))
 	$(BIN)/python -m benchmarks.cluster $(filter --quick,$(ARGS))

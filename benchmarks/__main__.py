@@ -52,10 +52,11 @@ def one_round(measured: list[targets.Target], effort: Effort, results: Results) 
     """Each measurement of every broker, before the next measurement."""
     for size, count in ((100, effort.records_of_100_bytes), (1000, effort.records_of_1_kb)):
         topics = [(target, measurements.create_topic(target)) for target in measured]
+        load = measurements.Load(size, count)
         for target, topic in topics:
-            results.add(target.name, f"produce {size} B", measurements.produce(target, topic, size, count))
+            results.add(target.name, f"produce {size} B", measurements.produce(target, topic, load))
         for target, topic in topics:
-            results.add(target.name, f"consume {size} B", measurements.consume(target, topic, size, count))
+            results.add(target.name, f"consume {size} B", measurements.consume(target, topic, load))
         for target, topic in topics:
             measurements.delete_topic(target, topic)
     topics = [(target, measurements.create_topic(target)) for target in measured]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.records import text_values
 from benchmarks.targets import Target
 
 PARTITIONS = 4  # what the mock cluster gives a topic
-QUIET = {"log_level": 0}
+QUIET: dict[str, str | int | float | bool] = {"log_level": 0}
 PRODUCER = QUIET | {
     "acks": 1,
     "linger.ms": 5,
@@ -36,16 +39,32 @@ class LostRecordsError(Exception):
     """A run whose figures mean nothing, because the broker did not do all of the work."""
 
 
-def create_topic(target: Target) -> str:
-    """A new topic of PARTITIONS partitions, ready to be written."""
+@dataclass(frozen=True)
+class Load:
+    """`count` records of `size` bytes, zeros or text; `codec` as librdkafka's compression.type."""
+
+    size: int
+    count: int
+    partitions: int = PARTITIONS
+    codec: str = "none"
+    text: bool = False
+
+    def batch(self) -> list[dict[str, Any]]:
+        """What one call hands over, at most."""
+        values = text_values(self.size) if self.text else [bytes(self.size)]
+        return [{"value": values[place % len(values)]} for place in range(min(PER_CALL, self.count))]
+
+
+def create_topic(target: Target, partitions: int = PARTITIONS) -> str:
+    """A new topic, ready to be written."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     admin = AdminClient(QUIET | {"bootstrap.servers": target.bootstrap})
     if target.topics_are_created:
-        admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(30)
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
     deadline = time.monotonic() + 30
     while True:
-        partitions = admin.list_topics(name, timeout=10).topics[name].partitions
-        if len(partitions) == PARTITIONS and all(p.leader >= 0 for p in partitions.values()):
+        found = admin.list_topics(name, timeout=10).topics[name].partitions
+        if len(found) == partitions and all(p.leader >= 0 for p in found.values()):
             return name
         if time.monotonic() > deadline:
             raise LostRecordsError(f"{target.name} made no topic within 30 s")
@@ -58,24 +77,23 @@ def delete_topic(target: Target, topic: str) -> None:
         admin.delete_topics([topic])[topic].result(60)
 
 
-def produce(target: Target, topic: str, size: int, count: int) -> dict[str, float]:
-    """Produce `count` records of `size` bytes with acks=1; records/s, MB/s and the broker's CPU seconds per GB."""
-    producer = Producer(PRODUCER | {"bootstrap.servers": target.bootstrap})
+def produce(target: Target, topic: str, load: Load) -> dict[str, float]:
+    """Produce with acks=1; records/s, MB/s and the broker's CPU seconds per GB, of records as they are uncompressed."""
+    producer = Producer(PRODUCER | {"bootstrap.servers": target.bootstrap, "compression.type": load.codec})
     producer.list_topics(topic, timeout=10)
-    messages = [{"value": bytes(size)} for _ in range(PER_CALL)]
+    messages = load.batch()
     cpu, begun = target.cpu_seconds(), time.perf_counter()
-    left = count
+    left = load.count
     while left:
-        batch = messages if left >= PER_CALL else messages[:left]
-        left -= queue(producer, topic, batch)
+        left -= queue(producer, topic, messages[:left])
     unanswered = producer.flush(TIMEOUT_SECONDS)
     seconds = time.perf_counter() - begun
     cpu = target.cpu_seconds() - cpu
     if unanswered:
         raise LostRecordsError(f"{target.name} left {unanswered} records unanswered")
-    if (stored := end_offsets(target, topic)) != count:
-        raise LostRecordsError(f"{target.name} stored {stored} of {count} records")
-    return rates(seconds, cpu, size, count)
+    if (stored := end_offsets(target, topic, load.partitions)) != load.count:
+        raise LostRecordsError(f"{target.name} stored {stored} of {load.count} records")
+    return rates(seconds, cpu, load.size, load.count)
 
 
 def queue(producer: Producer, topic: str, batch: list[dict[str, Any]]) -> int:
@@ -96,38 +114,38 @@ def rates(seconds: float, cpu: float, size: int, count: int) -> dict[str, float]
     return {"records_per_s": count / seconds, "mb_per_s": gigabytes * 1e3 / seconds, "cpu_s_per_gb": cpu / gigabytes}
 
 
-def end_offsets(target: Target, topic: str) -> int:
+def end_offsets(target: Target, topic: str, partitions: int) -> int:
     consumer = Consumer(CONSUMER | {"bootstrap.servers": target.bootstrap, "group.id": "bench"})
-    total = sum(end for _, end in watermarks(consumer, topic))
+    total = sum(end for _, end in watermarks(consumer, topic, partitions))
     consumer.close()
     return total
 
 
-def watermarks(consumer: Consumer, topic: str) -> list[tuple[int, int]]:
-    partitions = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    return [consumer.get_watermark_offsets(partition, timeout=10) for partition in partitions]
+def watermarks(consumer: Consumer, topic: str, partitions: int) -> list[tuple[int, int]]:
+    return [consumer.get_watermark_offsets(TopicPartition(topic, index), timeout=10) for index in range(partitions)]
 
 
-def consume(target: Target, topic: str, size: int, count: int) -> dict[str, float]:
-    """Read `count` records, from the beginning again whenever all that is there was read.
+def consume(target: Target, topic: str, load: Load) -> dict[str, float]:
+    """Read as many records, from the beginning again whenever all that is there was read.
 
     A mock cluster keeps 5 MB of a partition, so what it has is read many times over.
     """
     consumer = Consumer(CONSUMER | {"bootstrap.servers": target.bootstrap, "group.id": "bench"})
-    stored = sum(end - beginning for beginning, end in watermarks(consumer, topic))
+    stored = sum(end - beginning for beginning, end in watermarks(consumer, topic, load.partitions))
+    assigned = [TopicPartition(topic, index, OFFSET_BEGINNING) for index in range(load.partitions)]
     cpu, begun = target.cpu_seconds(), time.perf_counter()
     read = 0
-    while read < count:
-        read += read_from_beginning(consumer, topic, min(stored, count - read), begun + TIMEOUT_SECONDS)
+    while read < load.count:
+        consumer.assign(assigned)
+        read += read_on(consumer, min(stored, load.count - read), begun + TIMEOUT_SECONDS)
     seconds = time.perf_counter() - begun
     cpu = target.cpu_seconds() - cpu
     consumer.close()
-    return rates(seconds, cpu, size, read)
+    return rates(seconds, cpu, load.size, read)
 
 
-def read_from_beginning(consumer: Consumer, topic: str, wanted: int, deadline: float) -> int:
-    """Read at least `wanted` records of all partitions."""
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+def read_on(consumer: Consumer, wanted: int, deadline: float) -> int:
+    """Read at least `wanted` records of what is assigned."""
     read = 0
     while read < wanted:
         messages = consumer.consume(min(PER_CALL, wanted - read), 0.5)

@@ -32,7 +32,7 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 </dependencies></project>
 """
 
-_PROPERTIES = """process.roles=broker,controller
+_NODE = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
@@ -40,10 +40,13 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}
 log.dirs={data}
 offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
-transaction.state.log.num.partitions=1
 transaction.state.log.min.isr=1
+"""
+"""What one node alone can't do without; all else has Kafka's defaults."""
+
+_FOR_TESTS = """offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
@@ -61,9 +64,9 @@ class Unavailable(Exception):
 
 def jars(version: str = VERSION) -> Path:
     """The folder with Apache Kafka's jars, filled by Maven on first use. Raises Unavailable."""
-    for command in ("java", "mvn"):
-        if shutil.which(command) is None:
-            raise Unavailable(f"there is no {command}")
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            raise Unavailable(f"there is no {program}")
     cache = Path(os.environ.get("PYKBROKER_JARS") or Path.home() / ".cache" / "pykbroker-jars")
     folder = cache / version
     if folder.is_dir():
@@ -88,25 +91,37 @@ def jars(version: str = VERSION) -> Path:
     return folder
 
 
-def _java(version: str, *arguments: str, for_speed: bool = False) -> list[str]:
-    """A command line. `for_speed`: compiled as a broker in use would be, instead of starting soon."""
-    options = [] if for_speed else ["-XX:TieredStopAtLevel=1"]
-    options += ["-Xmx512M", "-XX:+UseSerialGC", *(f"-Dorg.slf4j.simpleLogger.{option}" for option in LOGGED)]
-    return ["java", *options, "-cp", f"{jars(version)}/*", *arguments]
+_SMALL = ("-Xmx512M", "-XX:+UseSerialGC")
+_AS_SHIPPED = (
+    *("-Xmx1G", "-Xms1G", "-server", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true"),
+    *("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"),
+    "-XX:+ExplicitGCInvokesConcurrent",
+)
+"""What bin/kafka-server-start.sh and bin/kafka-run-class.sh give a broker."""
+
+
+def java(version: str, *arguments: str, options: Iterable[str] = ("-XX:TieredStopAtLevel=1", *_SMALL)) -> list[str]:
+    """A command line with all jars; by default for a program that shall start soon and lives for seconds."""
+    logged = (f"-Dorg.slf4j.simpleLogger.{option}" for option in LOGGED)
+    return ["java", *options, *logged, "-cp", f"{jars(version)}/*", *arguments]
 
 
 def dump(files: Iterable[Path], *options: str, version: str = VERSION) -> tuple[str, str]:
     """What Kafka's dump tool writes to stdout and stderr about files."""
     words = ["--files", ",".join(map(str, files)), *options]
     run = subprocess.run(
-        _java(version, MAIN_CLASS[version[0]], *words), capture_output=True, text=True, timeout=60, encoding="utf-8"
+        java(version, MAIN_CLASS[version[0]], *words), capture_output=True, text=True, timeout=60, encoding="utf-8"
     )
     assert run.returncode == 0, run.stderr
     return run.stdout, run.stderr
 
 
 class ApacheKafka:
-    """A broker of Apache Kafka on a free port of 127.0.0.1; its data stays in `folder / "data"`."""
+    """A broker of Apache Kafka on a free port of 127.0.0.1; its data stays in `folder / "data"`.
+
+    `for_speed`: compiled as a broker in use would be, instead of starting soon. `as_shipped`: with the defaults of
+    Kafka's configuration and of its scripts, instead of what makes tests short.
+    """
 
     def __init__(
         self,
@@ -115,37 +130,55 @@ class ApacheKafka:
         config: Mapping[str, str] | None = None,
         *,
         for_speed: bool = False,
+        as_shipped: bool = False,
         protocol: str = "PLAINTEXT",
     ) -> None:
-        self._for_speed = for_speed
         self._protocol = protocol
+        self._options = _AS_SHIPPED if as_shipped else _SMALL if for_speed else ("-XX:TieredStopAtLevel=1", *_SMALL)
+        self._settings = _NODE if as_shipped else _NODE + _FOR_TESTS
         self.data = folder / "data"
         self._folder = folder
         self._version = version
         self._config = dict(config or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
         self.bootstrap_servers = ""
+
+    @property
+    def pid(self) -> int:
+        """Of the running broker's process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> Self:
         """Starts it, on the data that is there, and waits until its port answers."""
-        port, controller = _free_ports()
+        if not self._port:
+            self.prepare()
+        port, self._port = self._port, 0
+        return self._launch(self._folder / "server.properties", port)
+
+    def prepare(self) -> None:
+        """What precedes a start: the configuration, and data directories that are formatted."""
+        self._port, controller = _free_ports()
         self.data.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
         lines = [f"{key}={value}" for key, value in self._config.items()]
         properties.write_text(
-            _PROPERTIES.format(port=port, controller=controller, data=self.data, protocol=self._protocol)
-            + "\n".join([*lines, ""])
+            self._settings.format(
+                port=self._port, controller=controller, data=self.data, protocol=self._protocol
+            )
+            + "
+".join([*lines, ""])
         )
         if not (self.data / "meta.properties").exists():
-            format_it = _java(
+            format_it = java(
                 self._version, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)
             )
             subprocess.run(format_it, check=True, capture_output=True, timeout=START_SECONDS)
-        return self._launch(properties, port)
 
     def _launch(self, properties: Path, port: int) -> Self:
         with open(self._folder / "out", "wb") as out:
-            command = _java(self._version, "kafka.Kafka", str(properties), for_speed=self._for_speed)
+            command = java(self._version, "kafka.Kafka", str(properties), options=self._options)
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         self.bootstrap_servers = f"127.0.0.1:{port}"
         deadline = time.monotonic() + START_SECONDS

@@ -89,7 +89,7 @@ def main() -> None:
         }
         config = folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        java = apache_kafka._java(apache_kafka.VERSION)
+        java = apache_kafka.java(apache_kafka.VERSION)
         format_it = [*java, "kafka.tools.StorageTool", "format", "-t", apache_kafka.CLUSTER_ID, "-c", str(config)]
         subprocess.run(format_it, check=True, capture_output=True)
         allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={materials.jwks.as_uri()}"

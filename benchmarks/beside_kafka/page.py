@@ -1,0 +1,120 @@
+"""docs/benchmarks.md: the table, the targets, what stays behind and why. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from benchmarks.beside_kafka.plot import Dot
+from benchmarks.beside_kafka.reasons import NOTES, REASONS, Reason
+from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, Summary
+
+PAGE = """# pykbroker beside Apache Kafka
+
+<!-- Made by `make bench`: run it instead of editing this. -->
+
+{head}
+
+![Times better than Apache Kafka](benchmarks.svg)
+
+Read the tables so: the median of the rounds (the least–the greatest). *Ratio* is pykbroker / Apache Kafka within one
+round, again as median and spread: what disturbs the machine disturbs both. A figure with a single round says so by
+having no spread. GB and MB are 10⁹ and 10⁶ bytes of record values before compression.
+
+{tables}
+
+## What isn't reached, and why
+
+{unmet}
+{failures}
+## How it is measured
+
+{notes}
+"""
+HEAD = """Same machine, same run, same clients: {rounds} interleaved rounds, {minutes:.0f} minutes in all.
+{met} of {wanted} targets are met.
+
+- **Machine**: {cpus} cores{model}, {memory:.0f} GB of memory, {system}; clients and brokers share it.
+- **pykbroker** {pykbroker} on Python {python}; **Apache Kafka** {kafka} (KRaft, one node) on Java {java}.
+- **Clients**: librdkafka {librdkafka} (confluent-kafka {confluent_kafka}); Apache Kafka's tools {kafka}; bare sockets.
+- **Commands**: `make bench` measures and writes this page; `make bench ARGS=--quick` is a smoke test;
+  `ARGS=--report` writes the page again from the last run's figures."""
+UNKNOWN = Reason("Not looked into yet", "", "")
+
+
+def page(results: Results, lines: Sequence[Line]) -> str:
+    """The whole page."""
+    measured = [(line, ratio) for line in lines if (ratio := results.ratio(line)) and line.target is not None]
+    met = sum(bool(line.is_met(ratio.median)) for line, ratio in measured)
+    head = HEAD.format(
+        rounds=results.rounds(), minutes=results.minutes, met=met, wanted=len(measured), **results.machine
+    )
+    known = [line for line in lines if results.of(OURS, line) or results.of(THEIRS, line)]
+    tables = "\n\n".join(
+        f"## {section}\n\n{table(results, list(of))}" for section, of in groupby(known, lambda line: line.section)
+    )
+    failures = "".join(f"- {failure}\n" for failure in results.failures)
+    return PAGE.format(
+        head=head,
+        tables=tables,
+        unmet=unmet([(line, ratio) for line, ratio in measured if not line.is_met(ratio.median)]),
+        failures=f"\n## What failed while measuring\n\n{failures}" if failures else "",
+        notes=NOTES,
+    )
+
+
+def table(results: Results, lines: Sequence[Line]) -> str:
+    """A Markdown table."""
+    out = [f"| | {OURS} | {THEIRS} | ratio | target | |", "|---|---:|---:|---:|---:|:-:|"]
+    for line in lines:
+        ours, theirs, ratio = results.of(OURS, line), results.of(THEIRS, line), results.ratio(line)
+        cells = [_written(ours, line.form), _written(theirs, line.form), _written(ratio, ".2f"), target(line)]
+        out.append(f"| {line.words} | {' | '.join(cells)} | {verdict(line, ratio)} |")
+    return "\n".join(out)
+
+
+def _written(found: Summary | None, form: str) -> str:
+    return "not measured" if found is None else found.written(form)
+
+
+def target(line: Line) -> str:
+    """`≤ 0.1`, or nothing."""
+    return "" if line.target is None else f"{'≤' if line.better == 'less' else '≥'} {line.target:g}"
+
+
+def verdict(line: Line, ratio: Summary | None) -> str:
+    """In words, since it is what one looks for."""
+    is_met = None if ratio is None else line.is_met(ratio.median)
+    return {True: "met", False: "**not met**", None: ""}[is_met]
+
+
+def unmet(lines: Sequence[tuple[Line, Summary]]) -> str:
+    """Every line that misses its target, under the reason that covers it."""
+    if not lines:
+        return "Every target is met."
+    parts = []
+    for reason in [*REASONS, UNKNOWN]:
+        covered = [(line, ratio) for line, ratio in lines if reason_for(line) is reason]
+        if covered:
+            listed = "\n".join(f"- {line.words}: {ratio.median:.2f}, wanted {target(line)}" for line, ratio in covered)
+            parts.append("\n\n".join(filter(None, [f"**{reason.title}**", listed, reason.text])))
+    return "\n\n".join(parts) + "\n"
+
+
+def reason_for(line: Line) -> Reason:
+    """The first one whose pattern is found in the line's words."""
+    found = (reason for reason in REASONS if re.search(reason.pattern, line.words))
+    return next(found, UNKNOWN)
+
+
+def dots(results: Results, lines: Sequence[Line]) -> list[Dot]:
+    """What is plotted."""
+    made = []
+    for line in lines:
+        ratio = results.ratio(line)
+        if ratio is not None and line.plotted:
+            low, high = sorted((line.advantage(ratio.low), line.advantage(ratio.high)))
+            middle = line.advantage(ratio.median)
+            made.append(Dot(line.section, line.words.rpartition(", ")[0], middle, low, high, line.is_met(ratio.median)))
+    return made

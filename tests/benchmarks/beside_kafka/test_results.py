@@ -1,0 +1,56 @@
+"""Medians, spreads and ratios: each round beside itself."""
+
+import pytest
+from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, summary
+
+SPEED = Line("Produce", "produce", "mb_per_s", "produce, MB/s", ",.0f", "more", 1.0)
+TIME = Line("Start", "start", "seconds", "start, s", ".2f", "less", 0.1)
+
+
+def test_a_summary_is_the_median_with_the_least_and_the_greatest() -> None:
+    found = summary([3.0, 1.0, 2.0, 10.0, 4.0])
+    assert found is not None
+    assert found.written(".1f") == "3.0 (1.0–10.0)"
+    assert summary([]) is None
+
+
+def test_a_single_round_shows_no_spread() -> None:
+    found = summary([1234.0])
+    assert found is not None
+    assert found.written(",.0f") == "1,234"
+
+
+def test_a_ratio_compares_within_a_round_and_forgets_rounds_that_one_of_them_missed() -> None:
+    results = Results()
+    for number, (ours, theirs) in enumerate([(100.0, 50.0), (30.0, 10.0), (9.0, 9.0)]):
+        results.add(OURS, number, {"produce": {"mb_per_s": ours}})
+        results.add(THEIRS, number, {"produce": {"mb_per_s": theirs}})
+    results.add(OURS, 3, {"produce": {"mb_per_s": 1e9}})
+    ratio = results.ratio(SPEED)
+    assert ratio is not None
+    assert (ratio.median, ratio.low, ratio.high, ratio.count) == (2.0, 1.0, 3.0, 3)
+    assert results.rounds() == 4
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    results = Results()
+    results.add(OURS, 0, {"start": {"seconds": 1.0}})
+    results.add(THEIRS, 0, {"start": {"seconds": 0.0}})
+    assert results.ratio(TIME) is None
+
+
+@pytest.mark.parametrize(("line", "ratio", "is_met"), [(SPEED, 0.99, False), (SPEED, 1.0, True), (TIME, 0.1, True)])
+def test_a_target_bounds_from_the_side_that_is_better(line: Line, ratio: float, is_met: bool) -> None:
+    assert line.is_met(ratio) is is_met
+
+
+def test_less_time_is_an_advantage() -> None:
+    assert TIME.advantage(0.25) == 4.0
+    assert SPEED.advantage(0.25) == 0.25
+
+
+def test_what_is_kept_as_json_comes_back() -> None:
+    results = Results(machine={"cpus": 2}, minutes=1.5)
+    results.add(OURS, 7, {"start": {"seconds": 0.25}})
+    results.failures.append("round 1, start, Apache Kafka: TimeoutError")
+    assert Results.from_json(results.to_json()) == results
