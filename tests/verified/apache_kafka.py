@@ -164,11 +164,8 @@ class ApacheKafka:
         properties = self._folder / "server.properties"
         lines = [f"{key}={value}" for key, value in self._config.items()]
         properties.write_text(
-            self._settings.format(
-                port=self._port, controller=controller, data=self.data, protocol=self._protocol
-            )
-            + "
-".join([*lines, ""])
+            self._settings.format(port=self._port, controller=controller, data=self.data, protocol=self._protocol)
+            + "\n".join([*lines, ""])
         )
         if not (self.data / "meta.properties").exists():
             format_it = java(
