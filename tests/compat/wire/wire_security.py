@@ -315,11 +315,9 @@ def _records_with_some_rights(talk: Talk, ids: dict[str, UUID], suffixes: Iterab
         answer = talk.ask(ProduceRequest(acks=-1, timeout_ms=5000, topic_data=topics), version)
         answer.responses.sort(key=lambda one: (one.name, [part.error_code for part in one.partition_responses]))
         talk.note(f"Produce {version}", answer)
+    part = FetchRequest.Topic.Partition(partition=0, fetch_offset=0, partition_max_bytes=1000)
     for version in (4, 12, 13):
-        parts = [
-            FetchRequest.Topic(topic=talk.name + one, topic_id=ids[one], partitions=[_fetched(version)])
-            for one in suffixes
-        ]
+        parts = [FetchRequest.Topic(topic=talk.name + one, topic_id=ids[one], partitions=[part]) for one in suffixes]
         answer = talk.ask(FetchRequest(max_wait_ms=0, min_bytes=0, topics=parts), version)
         answer.responses.sort(key=lambda one: (one.topic, [part.error_code for part in one.partitions]))
         talk.note(f"Fetch {version}", answer)
@@ -334,10 +332,6 @@ def _records_with_some_rights(talk: Talk, ids: dict[str, UUID], suffixes: Iterab
     answer = talk.ask(DeleteRecordsRequest(topics=before, timeout_ms=5000), 2)
     answer.topics.sort(key=lambda one: one.name)
     talk.note("DeleteRecords", answer)
-
-
-def _fetched(version: int) -> Any:
-    return FetchRequest.Topic.Partition(partition=0, fetch_offset=0, partition_max_bytes=1000)
 
 
 def _groups_with_some_rights(talk: Talk, ids: dict[str, UUID]) -> None:
