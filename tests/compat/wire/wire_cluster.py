@@ -204,6 +204,7 @@ def scram_users(talk: Talk) -> None:
     say("one fine, one not", upsert(), upsert(f"{user}2", iterations=1))
     say("two mechanisms of a user", upsert(mechanism=SHA_256), upsert(mechanism=SHA_512, salted=bytes(64)))
     say("one fine and one bad of a user", upsert(iterations=8192), upsert(mechanism=9))
+    say("another mechanism", upsert(mechanism=SHA_512, salted=bytes(64)))
     say("nothing")
     for _ in range(100):
         found = talk.ask(
