@@ -47,6 +47,24 @@ BEHAVIOURS = (
         "controller/test_topics.py",
         "test_internal_topics_make_do_with_the_brokers_there_are",
     ),
+    Behaviour(
+        "`advertised.listeners` may be changed while a broker runs, as up to Apache Kafka 3.9 with ZooKeeper",
+        "a listener that is added has to be told of",
+        "scenarios/test_changing_listeners.py",
+        "test_an_advertised_address_changes_at_once",
+    ),
+    Behaviour(
+        "A listener whose address in `listeners` is changed while the broker runs is opened there",
+        "Apache Kafka takes the change, stays where it was, and tells the new address",
+        "network/test_changing_listeners.py",
+        "test_a_listener_moves",
+    ),
+    Behaviour(
+        "`listeners` with a port in use or without usable certificates are refused while the broker runs",
+        "Apache Kafka says yes and logs the failure",
+        "scenarios/test_changing_listeners.py",
+        "test_what_is_refused_leaves_everything_as_it_was",
+    ),
 )
 
 PAGE = """# Where it differs from Apache Kafka

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +201,49 @@ def test_a_stopped_broker_can_be_started_again_and_stopped_twice(tmp_path: Path)
     broker.stop()
     with broker, connect(broker) as client:
         assert metadata(client).brokers[0].port == broker.port
+
+
+def test_a_broker_that_is_started_again_has_its_port_again(tmp_path: Path) -> None:
+    broker = KafkaBroker(data_dir=tmp_path)
+    assert repr(broker) == "<KafkaBroker not started>"
+    with broker:
+        port = broker.port
+        with connect(broker) as client:
+            create(client, "kept")
+            produce(client, "kept", b"a")
+        broker.kill()
+        assert not (tmp_path / ".kafka_cleanshutdown").exists()
+        broker.start()
+        assert repr(broker) == f"<KafkaBroker 127.0.0.1:{port}>"
+        with connect(broker) as client:
+            assert consume(client, "kept") == [b"a"]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_started_again_has_its_port_again(tmp_path: Path) -> None:
+    with BrokerProcess(data_dir=tmp_path) as broker:
+        port = broker.port
+        broker.kill()
+        assert broker.start().port == port
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_is_a_request_to_stop(tmp_path: Path) -> None:
+    with BrokerProcess(data_dir=tmp_path) as broker:
+        os.kill(broker.pid, signal.SIGHUP)
+        assert broker.wait() == 0
+    assert (tmp_path / ".kafka_cleanshutdown").exists()
+
+
+def test_a_misspelt_config_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"unknown config num\.partitons: did you mean num\.partitions\?"):
+        KafkaBroker(config={"num.partitons": 3})
+
+
+def test_certificates_want_trustme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with pytest.raises(StartupError, match=r"tls=True needs trustme: pip install 'pykbroker\[tls\]'"):
+        KafkaBroker(tls=True)
 
 
 async def test_in_a_trio_program() -> None:

@@ -22,13 +22,15 @@ import trio
 from pykbroker.assembly import Parts
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.dynamic import NotDynamic
+from pykbroker.config.dynamic_listeners import ADDRESSES, fresh
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
 from pykbroker.metadata.embedded import FILE_NAME, Database, EmbeddedStore
 from pykbroker.metadata.store import MetadataStore, StoreError
 from pykbroker.network.dispatch import Dispatcher
-from pykbroker.network.listener_security import securities
+from pykbroker.network.listener_security import Securities
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.authorizer import authorizer_for
@@ -166,6 +168,7 @@ class Broker:
         with _directories(self.config, self._ephemeral) as directories, _bound(self.config) as server:
             self.directories = directories
             async with _Storage(self, directories, self._disk, self._clock, self._ephemeral) as storage:
+                _bind(server, self.config)  # What was set while the broker ran is known by now.
                 with self._scope:
                     await self._serve(server, storage, on_ready, task_status)
                 storage.killed = self._killed
@@ -208,9 +211,10 @@ class Broker:
                     await connections.start(
                         server.serve,
                         Dispatcher(parts.services, parts.served),
-                        storage.security,
+                        storage.security.take,
                     )
                     await _join(storage.controller, replicas, _image(config, server.ports()), parts.channels)
+                    _follow_listeners(config, server, storage)
                     ready = Ready(
                         _reachable(config),
                         server.port,
@@ -290,7 +294,7 @@ class _Storage:
                 token_key=self._config.delegation_token_secret_key,
                 check_seconds=self._config.delegation_token_expiry_check_interval_ms / 1000,
             )
-            self.security = securities(self._config, self._config.broker_listeners, self.credentials, self._clock)
+            self.security = Securities(self._config, self.credentials, self._clock)
             self.controller = ControllerRuntime(self._config, self.store, self.metadata, self._clock)
             cluster_id = await self._load(None if known is None else known.cluster_id)
             self.logs.write_identity(self._config.node_id, cluster_id)
@@ -391,15 +395,42 @@ def _bound(config: BrokerConfig) -> Iterator[SocketServer]:
     """The listeners' ports, taken before anything is loaded: one in use is known at once."""
     server = SocketServer(config)
     try:
-        try:
-            server.bind(config.broker_listeners)
-        except OSError as error:
-            where = ",".join(f"{one.host}:{one.port}" for one in config.broker_listeners)
-            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise StartupError(f"can't listen on {where}: {reason}") from error
+        _bind(server, config)
         yield server
     finally:
         server.close()
+
+
+def _bind(server: SocketServer, config: BrokerConfig) -> None:
+    try:
+        server.bind(config.broker_listeners)
+    except OSError as error:
+        raise StartupError(_in_the_way(config, error)) from error
+
+
+def _in_the_way(config: BrokerConfig, error: OSError) -> str:
+    where = ",".join(f"{one.host}:{one.port}" for one in config.broker_listeners)
+    reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    return f"can't listen on {where}: {reason}"
+
+
+def _follow_listeners(config: LiveConfig, server: SocketServer, storage: _Storage) -> None:
+    """Has listeners that are changed while the broker runs tried before they are stored, and told of afterwards."""
+
+    def check(after: BrokerConfig) -> None:
+        try:
+            server.check(after.broker_listeners)
+        except OSError as error:
+            raise NotDynamic(_in_the_way(after, error)) from error
+        for one in fresh(config.broker_listeners, after.broker_listeners):
+            storage.security.make(one, after)
+
+    def changed(names: frozenset[str]) -> None:
+        if names & ADDRESSES:
+            storage.controller.move(_image(config, server.ports()))
+
+    storage.configs.check_broker = check
+    config.subscribe(changed)
 
 
 def _image(config: BrokerConfig, ports: dict[str, int]) -> BrokerImage:
@@ -407,6 +438,7 @@ def _image(config: BrokerConfig, ports: dict[str, int]) -> BrokerImage:
     endpoints = {
         one.name: Endpoint(one.host or "localhost", one.port or ports[one.name], one.security_protocol)
         for one in config.advertised or config.broker_listeners
+        if one.name in ports
     }
     return BrokerImage(config.node_id, endpoints, config.broker_rack)
 
@@ -429,7 +461,7 @@ async def serve(
     users: Mapping[str, str] | None = None,
     on_ready: Callable[[str, int, int, str], None],
 ) -> None:
-    """Runs a broker as a process does: SIGTERM or SIGINT drains it, a second one ends it at once.
+    """Runs a broker as a process does: SIGTERM, SIGINT or SIGHUP drains it, a second one ends it at once.
 
     Calls `on_ready(host, port, node_id, cluster_id)` when it serves. Raises StartupError, alone or in a group.
     """
@@ -455,7 +487,10 @@ def _calm_garbage_collector() -> None:
 
 
 async def _watch_signals(broker: Broker) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As it is under nohup.
+        asked.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*asked) as signals:
         async for number in signals:
             if broker.stopping:
                 broker.abandon()

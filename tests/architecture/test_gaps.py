@@ -25,13 +25,14 @@ def test_two_phase_commit_is_not_served() -> None:
     assert HANDLERS[ApiKey.INIT_PRODUCER_ID].versions.high < 6
 
 
-def test_listeners_are_not_altered(kafka_broker: KafkaBroker) -> None:
-    assert gaps.LISTENERS
-    config = IncrementalAlterConfigsRequest.Resource.Config(name="listeners", value="PLAINTEXT://127.0.0.1:1")
-    broker = IncrementalAlterConfigsRequest.Resource(resource_type=4, resource_name="1", configs=[config])
-    with WireClient(kafka_broker.host, kafka_broker.port) as client:
-        (answer,) = client.request(IncrementalAlterConfigsRequest(resources=[broker]), 1).responses
-    assert answer.error_code == ErrorCode.INVALID_REQUEST
+def test_plugins_are_not_altered(kafka_broker: KafkaBroker) -> None:
+    assert gaps.PLUGINS
+    for name in ("principal.builder.class", "metric.reporters"):
+        config = IncrementalAlterConfigsRequest.Resource.Config(name=name, value="pykbroker.telemetry.Log")
+        broker = IncrementalAlterConfigsRequest.Resource(resource_type=4, resource_name="1", configs=[config])
+        with WireClient(kafka_broker.host, kafka_broker.port) as client:
+            (answer,) = client.request(IncrementalAlterConfigsRequest(resources=[broker]), 1).responses
+        assert answer.error_code == ErrorCode.INVALID_REQUEST
 
 
 def test_keystores_are_pem() -> None:

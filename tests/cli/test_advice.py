@@ -7,7 +7,7 @@ import pytest
 from pykbroker.cli import advice
 from pykbroker.cli.completion import whole_parser
 from pykbroker.cli.options import Parser
-from pykbroker.client.errors import AuthenticationFailed, TimedOut, Unreachable
+from pykbroker.client.errors import AuthenticationFailed, NobodyLogsIn, TimedOut, Unreachable
 from pykbroker.client.settings import ClientSettings, SaslSettings
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
@@ -52,5 +52,6 @@ def test_what_keeps_a_request_from_its_answer() -> None:
         "or say where it is with --bootstrap HOST:PORT"
     )
     assert advice.of_failure(TimedOut("late"), plain) == "late; try again, or with a longer --timeout"
+    assert "leave --user away" in advice.of_failure(NobodyLogsIn("h:1"), plain)
     login = ClientSettings(sasl=SaslSettings(user="a", password="b"))
     assert advice.of_failure(AuthenticationFailed("no"), login) == "no; check --user, password and --sasl-mechanism"

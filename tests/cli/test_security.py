@@ -84,6 +84,14 @@ def test_the_wrong_way_in(broker: KafkaBroker, run: Command) -> None:
     assert "doesn't offer OAUTHBEARER, but PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; check --user" in ran.err
 
 
+def test_a_login_where_nobody_logs_in(run: Command) -> None:
+    with KafkaBroker() as open_to_all:
+        ran = run("topics", "list", "--bootstrap", open_to_all.bootstrap_servers, "--user", "alice:secret")
+    assert ran.err.startswith(
+        f"pykbroker topics: {open_to_all.bootstrap_servers} asks nobody to log in; leave --user away"
+    )
+
+
 def test_rules(alice: Command, bob: Command) -> None:
     alice("topics", "create", "orders")
     assert alice("acls", "list", "--topic", "orders") == (0, "", "no access rules\n")

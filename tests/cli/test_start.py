@@ -119,10 +119,10 @@ def test_a_data_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(UsageError, match="can't be written: Permission denied"):
+    with pytest.raises(UsageError, match="can't be written: Permission denied; choose another with --data-dir"):
         prepare_directories([str(tmp_path)])
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UsageError, match="can't be made: Permission denied"):
+    with pytest.raises(UsageError, match="can't be made: Permission denied; choose another with --data-dir"):
         prepare_directories([str(tmp_path / "below")])
 
 

@@ -21,7 +21,7 @@ CONFIG = LiveConfig(BrokerConfig())
         {"listener.name.external.ssl.keystore.location": "/a.pem"},
         {"listener.name.external.scram-sha-256.sasl.jaas.config": "hush"},
         {"listener.name.external.max.connections": "5"},
-        {"listeners": "PLAINTEXT://127.0.0.1:9092"},
+        {"listeners": "PLAINTEXT://127.0.0.1:1"},
     ],
 )
 def test_what_may_be_set_for_a_broker(overrides: dict[str, str]) -> None:
@@ -61,9 +61,9 @@ def test_what_may_be_set_for_a_broker(overrides: dict[str, str]) -> None:
             "current value 8",
         ),
         (
-            {"listeners": "PLAINTEXT://127.0.0.1:1"},
+            {"metric.reporters": "of.a.Plugin"},
             True,
-            "listeners can't be changed while this broker runs: set it in its properties and restart",
+            "metric.reporters can't be changed while this broker runs: set it in its properties and restart",
         ),
         ({"log.cleaner.threads": "0"}, True, "Log cleaner threads should be at least 1"),
         (
@@ -97,15 +97,16 @@ def test_what_is_followed_of_what_is_stored() -> None:
         "max.connections": "5",
         "log.retention.ms": "soon",
         "broker.rack": "r",
+        "metric.reporters": "of.a.Plugin",
         "listeners": "PLAINTEXT://:1",
         "ssl.keystore.location": "/a",
         "of.a.plugin": "1",
     }
     followed, complaints = usable(stored, per_broker=False)
     assert followed == {"max.connections": "5", "of.a.plugin": "1"}
-    assert len(complaints) == 4
-    stored["listener.name.a.ssl.keystore.location"] = "/a"
-    assert usable(stored, per_broker=True)[0] == followed | {"listener.name.a.ssl.keystore.location": "/a"}
+    assert len(complaints) == 5
+    own = {"listener.name.a.ssl.keystore.location": "/a", "listeners": "PLAINTEXT://:1"}
+    assert usable(stored | own, per_broker=True)[0] == followed | own
 
 
 def test_listeners_prefixes() -> None:

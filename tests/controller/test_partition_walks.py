@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -143,4 +143,6 @@ class PartitionWalk(RuleBasedStateMachine):
 
 
 TestPartitionWalk = pytest.mark.slow(PartitionWalk.TestCase)
-TestPartitionWalk.settings = settings(max_examples=30, stateful_step_count=40)
+TestPartitionWalk.settings = settings(
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)

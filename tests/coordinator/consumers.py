@@ -14,9 +14,11 @@ from pykbroker.coordinator.group.config import Surroundings
 from pykbroker.coordinator.group.consumer_group import ConsumerGroup, ConsumerGroupState
 from pykbroker.coordinator.group.consumer_groups import Caller
 from pykbroker.coordinator.group.shard import GroupShard
+from pykbroker.coordinator.group.share_group import ShareGroup, ShareGroupState
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 
+State = ConsumerGroupState | ShareGroupState
 Owned = ConsumerGroupHeartbeatRequest.TopicPartition
 
 
@@ -28,7 +30,7 @@ class Cluster(Conversation):
         self.group_config: dict[str, Any] = {}
         self.hidden: set[str] = set()
         self._topic_ids = 0
-        self.ways: set[tuple[ConsumerGroupState, ConsumerGroupState]] = set()
+        self.ways: set[tuple[State, State]] = set()
         super().__init__(**config)
         for name, partitions in (topics or {}).items():
             self.create(name, partitions)
@@ -38,17 +40,17 @@ class Cluster(Conversation):
         return GroupShard(self.config, surroundings)
 
     def take(self, result: Any) -> Any:
-        """As ever; notes which way a consumer group's state goes."""
+        """As ever; notes which way the group's state goes."""
         before = self._state()
         answer = super().take(result)
         after = self._state()
         if before is not after and before is not None:
-            self.ways.add((before, after or ConsumerGroupState.DEAD))
+            self.ways.add((before, type(before).DEAD if after is None else after))
         return answer
 
-    def _state(self) -> ConsumerGroupState | None:
+    def _state(self) -> State | None:
         group = self.shard.groups.get("g")
-        return group.state if isinstance(group, ConsumerGroup) else None
+        return group.state if isinstance(group, (ConsumerGroup, ShareGroup)) else None
 
     def create(self, name: str, partitions: int) -> None:
         known = self.image.topics.get(name)

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.live import LiveConfig
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.connection import decode_response, encode_request
@@ -97,7 +98,8 @@ class Behind:
 class Serving:
     """A server that serves, and clients of it."""
 
-    def __init__(self, server: SocketServer, behind: Behind, nursery: trio.Nursery) -> None:
+    def __init__(self, config: LiveConfig, server: SocketServer, behind: Behind, nursery: trio.Nursery) -> None:
+        self.config = config
         self.server = server
         self.behind = behind
         self.nursery = nursery
@@ -117,13 +119,13 @@ def serve() -> Callable[..., AbstractAsyncContextManager[Serving]]:
     @asynccontextmanager
     async def serve(**properties: object) -> AsyncIterator[Serving]:
         values = {"listeners": "PLAINTEXT://127.0.0.1:0"} | {key: str(value) for key, value in properties.items()}
-        config = BrokerConfig.from_properties(values)
+        config = LiveConfig(BrokerConfig.from_properties(values))
         server, behind = SocketServer(config), Behind()
         server.bind(config.broker_listeners)
         dispatcher = Dispatcher(None, behind.handlers())  # type: ignore[arg-type]
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, dispatcher)
-            serving = Serving(server, behind, nursery)
+            serving = Serving(config, server, behind, nursery)
             try:
                 yield serving
             finally:

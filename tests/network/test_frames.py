@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
-from pykbroker.network.frames import INITIAL_CAPACITY, SHRINK_AFTER, BadFrame, FrameReader, Stall, send_pieces
+from pykbroker.network.frames import (
+    IDLE_CAPACITY,
+    INITIAL_CAPACITY,
+    SHRINK_AFTER,
+    BadFrame,
+    FrameReader,
+    Stall,
+    send_pieces,
+)
 from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.files import LogFile
 
@@ -78,6 +87,18 @@ async def test_a_large_buffer_is_given_back(pair: tuple[socket.socket, socket.so
         assert len(reader._buffer) >= 1_000_000
         await read_all(reader, 2 * SHRINK_AFTER)
         assert len(reader._buffer) == INITIAL_CAPACITY
+
+
+async def test_a_very_large_buffer_is_given_back_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    reader = FrameReader(ours, LIMIT, Stall())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, theirs, framed(bytes(IDLE_CAPACITY + 1)))
+        assert await read_all(reader, 1) == [bytes(IDLE_CAPACITY + 1)]
+        nursery.start_soon(read_all, reader, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(reader._buffer) == INITIAL_CAPACITY
+        await send(theirs, framed(b"a", bytes(20_000)))
 
 
 async def test_a_close_between_frames_is_no_error(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -81,7 +81,9 @@ async def test_only_so_many_are_accepted(bound: socket.socket, autojump_clock: t
     assert await accepted(bound, 3, trio.Semaphore(2)) == 2
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EINTR])
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EINTR, errno.EPROTO, errno.ENETDOWN]
+)
 async def test_what_passes_is_tried_again(
     bound: socket.socket, autojump_clock: trio.testing.MockClock, number: int
 ) -> None:

@@ -165,6 +165,29 @@ async def test_draining_answers_what_is_in_hand(serve: Any) -> None:
             assert await busy.closed(), "what comes after is left to the next broker"
 
 
+async def test_draining_ends_who_was_accepted_just_before(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve() as serving:
+        busy = await serving.connect()
+        await busy.send(HeartbeatRequest(group_id="g"))
+        await serving.behind.serving.wait()
+        begin, as_ever = trio.Event(), serving.server._serve
+
+        async def later(*args: Any) -> None:
+            await begin.wait()
+            await as_ever(*args)
+
+        monkeypatch.setattr(serving.server, "_serve", later)
+        late = await serving.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving.server.drain, 60)
+            await trio.testing.wait_all_tasks_blocked()
+            begin.set()
+            assert await late.closed()
+            serving.behind.go_on.set()
+            await busy.receive(HEARTBEAT)
+
+
 async def test_draining_ends_in_time(serve: Any, autojump_clock: trio.testing.MockClock) -> None:
     async with serve() as serving:
         busy = await serving.connect()

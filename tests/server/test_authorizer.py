@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.metadata.embedded import Database, EmbeddedStore
+from pykbroker.metadata.store import Node
 from pykbroker.security.acl import Acl, Entry, Filter, Operation, PatternType, Permission, Resource, ResourceType
 from pykbroker.security.principal import ANONYMOUS, KafkaPrincipal
 from pykbroker.server.authorizer import CLASS_NAMES, Authorizer, authorizer_for
@@ -54,6 +56,26 @@ async def test_created_found_and_deleted(database: Database, nursery: trio.Nurse
     assert await authorizer.delete([ALL]) == [[]]
     below = EmbeddedStore(database, InlineDisk())
     assert await below.children("/kafka-acl/Topic") == []
+
+
+async def test_of_two_reads_at_once_the_later_has_the_last_word(
+    database: Database, nursery: trio.Nursery, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authorizer = await started(database, nursery)
+    await authorizer.create([READ])
+    original, slow = EmbeddedStore.subtree, [1.0]
+
+    async def subtree(store: EmbeddedStore, path: str) -> dict[str, Node]:
+        found = await original(store, path)
+        await trio.sleep(slow.pop() if slow else 0)
+        return found
+
+    monkeypatch.setattr(EmbeddedStore, "subtree", subtree)
+    async with trio.open_nursery() as both:
+        both.start_soon(authorizer.load)
+        await trio.testing.wait_all_tasks_blocked()
+        await authorizer.delete([ALL])
+    assert not may(authorizer)
 
 
 async def test_other_brokers_hear_of_it(database: Database, nursery: trio.Nursery, autojump_clock: object) -> None:

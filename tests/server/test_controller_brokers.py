@@ -7,13 +7,16 @@ import pytest
 import trio
 from tests.server.brokers import Brokers, brokers
 
-from pykbroker.cluster.image import PartitionState, TopicImage
+from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, TopicImage
 from pykbroker.controller.topics import NewTopic
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import EmbeddedStore
+from pykbroker.metadata.store import Operation, StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server import controller_topics
 from pykbroker.server.broker_lifecycle import LEAVE_SECONDS, RegistrationRefused
+from pykbroker.server.controller_partitions import Partitions
 
 TP = TopicPartition("t", 0)
 
@@ -282,6 +285,21 @@ async def test_two_brokers_at_one_address(autojump_clock: trio.testing.MockClock
             await cluster.start(2)
 
 
+async def test_a_broker_that_moves_is_the_same_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
+    async with brokers(1, 2, 3) as cluster:
+        await made(cluster, 2, 3, 1)
+        for number in (2, 1):  # The controller itself, too.
+            epoch = cluster.running[number].metadata.broker_epoch
+            moved = BrokerImage(number, {"PLAINTEXT": Endpoint("elsewhere", number, "PLAINTEXT")})
+            cluster.running[number].controller.move(moved)
+            await cluster.settle()
+            for one in cluster.running.values():
+                assert one.metadata.image.brokers[number].endpoints == moved.endpoints
+            assert cluster.running[number].metadata.broker_epoch == epoch
+        await cluster.expire(2)
+        assert cluster.running[3].metadata.image.brokers[2].endpoints["PLAINTEXT"].host == "elsewhere"
+
+
 async def test_clocks_apart_are_told_of(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -316,6 +334,49 @@ async def test_preferred_leaders_come_back_by_themselves(autojump_clock: trio.te
         await trio.sleep(301)
         await cluster.settle()
         assert short(cluster.state("t"))[0] == 2
+
+
+async def test_a_store_that_fails_under_the_balance_ends_no_more_than_the_reign(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with brokers(1, 2, 3) as cluster:
+        await made(cluster, 2, 3, 1)
+        await cluster.kill(2)
+        await cluster.start(2)
+        leader = cluster.running[3]
+        await leader.controller.isr_store.propose(TP, _with_isr(leader.hosted.states[TP], 3, 1, 2))
+        await cluster.settle()
+        original, failures = Partitions.elect, [StoreError("/", "no answer")]
+
+        async def elect(partitions: Partitions, *args: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await original(partitions, *args)
+
+        monkeypatch.setattr(Partitions, "elect", elect)
+        await trio.sleep(700)
+        await cluster.settle()
+        assert not failures
+        assert short(cluster.state("t"))[0] == 2
+
+
+async def test_a_topic_of_many_partitions_goes_in_parts(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_topics, "OPERATIONS_PER_WRITE", 5)
+    async with brokers(1) as cluster:
+        controller = cluster.controller.controller
+        await controller.create_topics([NewTopic("t", partitions=7)])
+        original, sizes = EmbeddedStore.multi, []
+
+        async def multi(store: EmbeddedStore, operations: Sequence[Operation]) -> Any:
+            sizes.append(len(operations))
+            return await original(store, operations)
+
+        monkeypatch.setattr(EmbeddedStore, "multi", multi)
+        assert await controller.delete_topics(["t"]) == [None]
+        assert max(sizes) == 6
+        assert await cluster.store.children(znodes.TOPICS) == []
 
 
 async def test_a_store_that_fails_ends_a_reign_and_another_begins(

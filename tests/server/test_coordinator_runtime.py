@@ -15,6 +15,7 @@ from pykbroker.cluster.image import GROUP_METADATA_TOPIC
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.coordinator.group.group import Committer
 from pykbroker.coordinator.group.offsets import OffsetToCommit
+from pykbroker.coordinator.group.shard import GroupShard
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest
@@ -424,6 +425,55 @@ async def test_a_damaged_record_costs_itself_alone(
     assert await coordinator.wait_loaded("g")
     assert (await coordinator.fetch("g", None))[TP] is not None
     assert caplog.text.count("is passed over") == 2
+
+
+async def test_a_record_that_the_rules_stumble_over_costs_itself_alone(
+    coordinator: GroupCoordinator,
+    replicas: MemoryReplicas,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await commit(coordinator)
+    replicas.append_internal(TopicPartition(GROUP_METADATA_TOPIC, G), build_batch([(b"stumble", b"")]))
+    original = GroupShard.replay
+
+    def replay(shard: GroupShard, record: Any) -> None:
+        if record.key == b"stumble":
+            raise ZeroDivisionError
+        original(shard, record)
+
+    monkeypatch.setattr(GroupShard, "replay", replay)
+    replicas.elected(G, 2)
+    assert await coordinator.wait_loaded("g")
+    assert (await coordinator.fetch("g", None))[TP] is not None
+    assert "a defect in the rules" in caplog.text
+
+
+async def test_a_shard_that_loads_has_no_deadlines_yet(
+    autojump_clock: MockClock, coordinator: GroupCoordinator, replicas: MemoryReplicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await commit(coordinator)
+    woken: list[float] = []
+    runtime, original = coordinator._runtime, coordinator._runtime._trio_time
+    monkeypatch.setattr(runtime, "_trio_time", lambda deadline: woken.append(deadline) or original(deadline))
+    monkeypatch.setattr(GroupShard, "deadline", 0.0)
+    monkeypatch.setattr(replicas, "log", lambda tp: None)
+    replicas.elected(G, 2)
+    runtime._alarm.deadline = 0.0  # type: ignore[union-attr]
+    await trio.sleep(1)
+    assert len(woken) < 10
+
+
+async def test_topics_are_deleted_from_all_shards_at_once(
+    autojump_clock: MockClock, coordinator: GroupCoordinator, replicas: MemoryReplicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await commit(coordinator)
+    monkeypatch.setattr(replicas, "log", lambda tp: None)
+    for partition in range(5):
+        replicas.elected(partition, 2)
+    before = trio.current_time()
+    await coordinator.topics_deleted({"t"})
+    assert trio.current_time() - before == 5
 
 
 async def test_a_defect_in_the_rules_costs_one_shard_and_no_answer(

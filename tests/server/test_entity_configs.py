@@ -8,7 +8,7 @@ import trio.testing
 
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
-from pykbroker.metadata.store import Node, Set
+from pykbroker.metadata.store import Node, Set, StoreError
 from pykbroker.server.disk import InlineDisk
 from pykbroker.server.entity_configs import CHANGE_KEPT_S, EntityConfigs
 
@@ -124,6 +124,29 @@ async def test_a_quotas_entity_without_quotas_leaves_no_node() -> None:
     await sides.one.change("users/U/clients/C", to({}))
     assert await sides.store.find("/config/users/U/clients/C") is None
     assert list(sides.one.below("users")) == []
+
+
+async def test_a_change_that_can_not_be_read_now_is_read_later(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = await Sides().load()
+    original, failures = EmbeddedStore.find, [StoreError("/", "no answer")]
+
+    async def find(store: EmbeddedStore, path: str) -> Node | None:
+        if failures and store is sides.two._store:
+            raise failures.pop()
+        return await original(store, path)
+
+    monkeypatch.setattr(EmbeddedStore, "find", find)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sides.two.run)
+        await sides.one.change("groups/g", to({"a": "1"}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not failures
+        sides.two._changed()  # As a new connection does.
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert sides.two.get("groups/g") == {"a": "1"}
 
 
 async def test_all_there_is_is_read_at_start() -> None:

@@ -75,6 +75,16 @@ async def test_keys_that_can_not_be_had_refuse_the_token_alone(address: str, tmp
         await validator(f"{address}/nothing.json")(materials.jwt("alice", "right"))
 
 
+async def test_known_keys_stay_good_while_they_can_not_be_had(address: str, tmp_path: Path) -> None:
+    materials = Materials(tmp_path)
+    validate = validator(f"{address}/jwks.json", sasl_oauthbearer_jwks_endpoint_refresh_ms="0")
+    await validate(materials.jwt("alice", "right"))
+    materials.jwks.unlink()
+    await validate(materials.jwt("alice", "right"))
+    with pytest.raises(TokenRefused):
+        await validate(materials.jwt("alice", "wrong"))
+
+
 async def test_issuer_and_audience(tmp_path: Path) -> None:
     materials = Materials(tmp_path)
     for key in ("issuer", "audience"):

@@ -14,12 +14,15 @@ from trio.testing import MockClock
 from pykbroker.cluster.features import TRANSACTION_VERSION, FinalizedFeatures
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.coordinator.transaction.records import transaction_record
 from pykbroker.coordinator.transaction.shard import Producer, ProducerAnswer, TransactionFilter
+from pykbroker.coordinator.transaction.transaction_state import MAX_EPOCH, PREPARE_ABORT, Transaction
+from pykbroker.metadata.store import SessionExpired
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.messages.add_partitions_to_txn import AddPartitionsToTxnResponse
 from pykbroker.protocol.messages.write_txn_markers import WriteTxnMarkersResponse
-from pykbroker.protocol.records.batch import batches
+from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.records.control import read_marker
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import ChannelError
@@ -30,7 +33,7 @@ from pykbroker.server.transaction_verifier import Operation, TransactionVerifier
 from pykbroker.storage.producer_state import Verification
 
 HERE, ELSEWHERE, GONE = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("gone", 0)
-OFFSETS = TopicPartition(GROUP_METADATA_TOPIC, 0)
+OFFSETS, STATE = TopicPartition(GROUP_METADATA_TOPIC, 0), TopicPartition(TRANSACTION_STATE_TOPIC, 0)
 
 
 class Replicas(MemoryReplicas):
@@ -68,6 +71,7 @@ class Channel:
         self.requests: list[Any] = []
         self.answers: list[Any] = []
         self.negotiated = 5
+        self.seconds = 0.0
 
     def channel(self, broker_id: int, purpose: str) -> Channel:
         return self
@@ -77,7 +81,7 @@ class Channel:
         return self.negotiated
 
     async def request(self, request: Any) -> Any:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.seconds)
         self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -100,9 +104,13 @@ class Groups:
 class Ids:
     def __init__(self) -> None:
         self.last = 99
+        self.failures = 0
 
     async def next(self) -> int:
         await trio.lowlevel.checkpoint()
+        if self.failures:
+            self.failures -= 1
+            raise SessionExpired("/latest_producer_id_block", "the session has ended")
         self.last += 1
         return self.last
 
@@ -113,7 +121,7 @@ class World:
     def __init__(self) -> None:
         self.config = BrokerConfig(node_id=1, transaction_state_log_num_partitions=1)
         self.replicas, self.channel, self.groups, self.ids = Replicas(), Channel(), Groups(), Ids()
-        self.leaders = {HERE: 1, ELSEWHERE: 2, OFFSETS: 1, TopicPartition(TRANSACTION_STATE_TOPIC, 0): 1}
+        self.leaders = {HERE: 1, ELSEWHERE: 2, OFFSETS: 1, STATE: 1}
         self.informed = True
         topic = SimpleNamespace(partitions={0: None})
         self.metadata = SimpleNamespace(
@@ -143,7 +151,7 @@ class World:
         return (await self.coordinator.describe("t")).state.value
 
     async def until(self, state: str) -> None:
-        with trio.fail_after(60):
+        with trio.fail_after(90):
             while await self.state() != state:  # noqa: ASYNC110 - a state has no event
                 await trio.sleep(0.01)
 
@@ -236,6 +244,39 @@ async def test_markers_wait_for_the_decision_to_be_committed(autojump_clock: Moc
     assert world.marked(HERE) == ["COMMIT"]
 
 
+async def test_a_decision_that_too_few_have_is_asked_after_again_not_all_the_time(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await world.begun(HERE)
+    calls = 0
+
+    async def refuse(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 1000:
+            raise KafkaError(E.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.replicas, "wait_for_high_watermark", refuse)
+        with pytest.raises(KafkaError):
+            await world.coordinator.end("t", producer, 0, committed=True)
+        await trio.sleep(5)
+        assert 5 < calls < 20
+    await world.until("CompleteCommit")
+
+
+async def test_a_leader_that_is_silent_holds_up_no_other_partition(autojump_clock: MockClock, world: World) -> None:
+    world.leaders |= {HERE: 2, ELSEWHERE: 1}
+    producer = await world.begun(HERE, ELSEWHERE)
+    world.channel.answers += [ChannelError("no answer"), written(HERE)]
+    world.channel.seconds = 30
+    await world.coordinator.end("t", producer, 0, committed=True)
+    await trio.sleep(1)
+    assert world.marked(ELSEWHERE) == ["COMMIT"]
+    await world.until("CompleteCommit")
+    assert len(world.channel.requests) == 2
+
+
 async def test_a_load_goes_on_with_what_is_decided(autojump_clock: MockClock, world: World) -> None:
     producer = await world.begun(HERE)
     world.replicas.refused[HERE] = E.NOT_LEADER_OR_FOLLOWER
@@ -265,6 +306,18 @@ async def test_an_overdue_transaction_is_aborted(autojump_clock: MockClock, worl
     with pytest.raises(KafkaError) as refused:
         await world.coordinator.add_partitions("t", producer, [HERE], 2)
     assert refused.value.code is E.PRODUCER_FENCED
+
+
+async def test_what_fencing_used_up_goes_on_with_another_id(autojump_clock: MockClock, world: World) -> None:
+    world.replicas.resigned(0, 6)
+    fenced = Transaction("t", 7, MAX_EPOCH, PREPARE_ABORT, 60_000, frozenset({HERE}), 1, 1, version=2)
+    world.replicas.append_internal(STATE, build_batch([transaction_record("t", fenced, 2)]))
+    world.ids.failures = 3
+    world.replicas.elected(0, 7)
+    assert await world.coordinator.wait_loaded("t")
+    await world.until("CompleteAbort")
+    done = await world.coordinator.describe("t")
+    assert (done.producer_id, done.producer_epoch, done.previous_producer_id) == (100, 0, 7)
 
 
 async def test_a_group_that_loads_gets_its_marker_later(autojump_clock: MockClock, world: World) -> None:

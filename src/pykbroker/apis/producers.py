@@ -25,10 +25,10 @@ async def init_producer_id(request: InitProducerIdRequest, context: RequestConte
     """
     if (request.producer_id == NONE) != (request.producer_epoch == NONE) or request.transactional_id == "":
         return _refusal(ErrorCode.INVALID_REQUEST)
-    if request.transactional_id is None:
-        return InitProducerIdResponse(producer_id=await context.services.producer_ids.next())
     expected = None if request.producer_id == NONE else Producer(request.producer_id, request.producer_epoch)
     try:
+        if request.transactional_id is None:
+            return InitProducerIdResponse(producer_id=await context.services.producer_ids.next())
         answer = await context.services.transaction_coordinator.init_producer_id(
             request.transactional_id, request.transaction_timeout_ms, expected
         )

@@ -1,7 +1,7 @@
 """The command `pykbroker`, one file a command; without the name of a command it starts a broker.
 
 Exit status: 0 when all went well, 1 when the broker can't run here, a check found something, or a cluster answered with
-an error, 2 for a bad option or config value.
+an error, 2 for a bad option or config value, 130 after ctrl-c.
 """
 
 from __future__ import annotations
@@ -38,16 +38,23 @@ COMMANDS = {
 """Each has a module of its name, with `parser()`, and `main(arguments)` where it doesn't talk to a cluster."""
 
 
+INTERRUPTED = 130
 HELP = ("--help", "-h", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # While modules are imported; later every command has its own way to end.
+        return INTERRUPTED
+
+
+def _main(words: list[str]) -> int:
     if "_ARGCOMPLETE" in os.environ:
         from pykbroker.cli.completion import complete
 
         return complete()
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in HELP:
         try:
             print(overview(), flush=True)

@@ -6,6 +6,7 @@ from pykbroker.client.errors import (
     AuthenticationFailed,
     ClosedAtOnce,
     ConnectionLost,
+    NobodyLogsIn,
     NoKafka,
     NotSupported,
     TimedOut,
@@ -110,6 +111,8 @@ def of_failure(error: Exception, settings: ClientSettings) -> str:
         following = "start one with `pykbroker start`, or say where it is with --bootstrap HOST:PORT"
     elif isinstance(error, AuthenticationFailed):
         following = "check --user, password and --sasl-mechanism" if settings.sasl is not None else ""
+    elif isinstance(error, NobodyLogsIn):
+        following = "leave --user away, or ask a listener with SASL (`pykbroker start --user NAME:PASSWORD`)"
     elif isinstance(error, TlsFailed):
         following = "check --ca, or leave --tls away where the listener has none"
     elif isinstance(error, (ClosedAtOnce, ConnectionLost, NoKafka)):

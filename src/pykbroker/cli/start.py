@@ -6,6 +6,7 @@ Precedence: defaults < file < environment < --override < an option of its own. W
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 CANNOT_RUN = 1
 INTERRUPTED = 130
+_ELSEWHERE = "; choose another with --data-dir, or --ephemeral"
 
 log = logging.getLogger("pykbroker")
 
@@ -119,9 +121,9 @@ def prepare_directories(directories: Sequence[str]) -> None:
         except (FileExistsError, NotADirectoryError) as error:
             raise UsageError(f"data directory {path}: {error.filename} is a file, not a directory") from None
         except OSError as error:
-            raise UsageError(f"data directory {path} can't be made: {error.strerror}") from None
+            raise UsageError(f"data directory {path} can't be made: {error.strerror}{_ELSEWHERE}") from None
         if not os.access(path, os.W_OK | os.X_OK):
-            raise UsageError(f"data directory {path} can't be written: {os.strerror(13)}")
+            raise UsageError(f"data directory {path} can't be written: {os.strerror(errno.EACCES)}{_ELSEWHERE}")
 
 
 def _run(config: BrokerConfig, ephemeral: bool, users: Mapping[str, str]) -> int:
@@ -205,7 +207,7 @@ def parser() -> argparse.ArgumentParser:
         prog="pykbroker start",
         usage="pykbroker [start] [options]",
         description="Start a Kafka broker. When it serves it prints `ready HOST:PORT node=N cluster=ID`; "
-        "SIGTERM or ctrl-c stops it.",
+        "SIGTERM or ctrl-c stops it, a second one at once.",
         epilog="Any config key can be set by an environment variable, too: KAFKA_LOG_RETENTION_MS for "
         "log.retention.ms. Options win over --override, that over the environment, that over the file.",
         allow_abbrev=False,

@@ -20,6 +20,7 @@ from pykbroker.client.errors import (
     AuthenticationFailed,
     ClosedAtOnce,
     ConnectionLost,
+    NobodyLogsIn,
     NoKafka,
     NotSupported,
     TimedOut,
@@ -178,6 +179,8 @@ class Connection:
         answer = await self._exchange(handshake, self.version_of(ApiKey.SASL_HANDSHAKE))
         if answer.error_code == ErrorCode.UNSUPPORTED_SASL_MECHANISM:
             raise OtherMechanisms(mechanism, tuple(answer.mechanisms))
+        if answer.error_code == ErrorCode.ILLEGAL_SASL_STATE:
+            raise NobodyLogsIn(str(self))
         if answer.error_code:
             raise AuthenticationFailed(f"{self} doesn't take {mechanism}: {ErrorCode(answer.error_code).name}")
         version = self.version_of(ApiKey.SASL_AUTHENTICATE)

@@ -35,6 +35,13 @@ class AuthenticationFailed(ClientError):
     """The broker refused user, password or token, or the mechanism."""
 
 
+class NobodyLogsIn(ClientError):
+    """A login was asked for, and the listener has none."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} asks nobody to log in")
+
+
 class NotSupported(ClientError):
     """The broker lacks an API, or a version of it that can carry the request."""
 

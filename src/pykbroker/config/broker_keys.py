@@ -29,7 +29,7 @@ class BrokerKeys:
 
     add_partitions_to_txn_retry_backoff_max_ms = Int(100)
     add_partitions_to_txn_retry_backoff_ms = Int(20)
-    advertised_listeners = List(None)
+    advertised_listeners = List(None, PER_BROKER)
     alter_config_policy_class_name = Class(None)
     alter_log_dirs_replication_quota_window_num = Int(11, valid="[1,...]")
     alter_log_dirs_replication_quota_window_size_seconds = Int(1, valid="[1,...]")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pykbroker.config.broker import BROKER_KEYS
+from pykbroker.config.dynamic_listeners import refusal
 from pykbroker.config.keys import PER_BROKER, READ_ONLY, ConfigError
 from pykbroker.config.live import LiveConfig
 
@@ -41,7 +42,7 @@ _THREADS = (
 
 
 # Kafka can change these while it runs; this broker reads them at its start.
-FIXED = ("listeners", "listener.security.protocol.map", "principal.builder.class", "metric.reporters")
+FIXED = ("principal.builder.class", "metric.reporters")
 
 
 class NotDynamic(ValueError):
@@ -135,10 +136,13 @@ def _refuse(why: str, names: Iterable[str]) -> None:
 
 
 def _check_together(before: LiveConfig, after: LiveConfig) -> None:
-    """What one value alone doesn't tell: steps of thread pools, and values that contradict each other."""
+    """What one value alone doesn't tell: steps of thread pools, listeners, and values that contradict each other."""
     for name in FIXED:
         if after.value(name) != before.value(name):
             raise NotDynamic(f"{name} can't be changed while this broker runs: set it in its properties and restart")
+    refused = refusal(before, after, LISTENER_SECURITY | _CLUSTER_LEVEL_OF_LISTENERS)
+    if refused is not None:
+        raise NotDynamic(refused)
     for name in _THREADS:
         old, new = before.value(name), after.value(name)
         failed = f"Dynamic thread count update validation failed for {name}={new}, value should"

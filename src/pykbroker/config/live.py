@@ -24,6 +24,11 @@ class LiveConfig(BrokerConfig):
         self.__dict__.update(static.__dict__)
         self.__dict__.update(static=static, dynamic={}, dynamic_default={}, _subscribers=[])
 
+    @property
+    def inter_broker_listener(self) -> str:
+        """As the broker was started with it, whichever listeners have come since."""
+        return self.static.inter_broker_listener
+
     def subscribe(self, changed: Changed) -> None:
         """Has `changed` called, after each update, with Kafka's names of the keys that have another value now."""
         self.__dict__["_subscribers"].append(changed)

@@ -5,7 +5,7 @@ Errors are Kafka's codes with its messages. It never writes, and knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -97,12 +97,22 @@ def check_broker_name(name: str, node_id: int) -> None:
         raise KafkaError(ErrorCode.INVALID_REQUEST, message)
 
 
-def plan_broker(config: LiveConfig, alteration: Alteration, current: Mapping[str, str]) -> dict[str, str]:
-    """All that a broker (a name) or the cluster (no name) will have set dynamically. Raises KafkaError."""
+def plan_broker(
+    config: LiveConfig,
+    alteration: Alteration,
+    current: Mapping[str, str],
+    check: Callable[[BrokerConfig], None] = lambda after: None,
+) -> dict[str, str]:
+    """All that a broker (a name) or the cluster (no name) will have set dynamically. Raises KafkaError.
+
+    `check` is asked about the config of a broker, as it would be, when the rules have nothing against it.
+    """
     check_broker_name(alteration.name, config.node_id)
     changed = _changed(config, alteration, current)
     try:
         check_broker_change(config, changed, per_broker=bool(alteration.name))
+        if alteration.name:
+            check(config.with_update(own=changed))
     except NotDynamic as error:
         raise KafkaError(ErrorCode.INVALID_REQUEST, str(error)) from None
     except ConfigError as error:

@@ -71,6 +71,7 @@ class ZooKeeperStore:
 
         logging.getLogger("kazoo").setLevel(logging.ERROR)
         hosts, slash, chroot = servers.partition("/")
+        log.info("connecting to ZooKeeper at %s", servers)
         retry = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 1.0}
         try:
             if slash and chroot:
@@ -430,7 +431,7 @@ async def _start(client: KazooClient, servers: str, timeout: float) -> None:
         await trio.to_thread.run_sync(client.start, timeout, abandon_on_cancel=True)
     except KazooTimeoutError:
         await trio.to_thread.run_sync(_close, client)
-        reason = f"no ZooKeeper answers at this address within {timeout:g} s (zookeeper.connect)"
+        reason = f"no ZooKeeper answers at this address within {timeout:g} s (zookeeper.connect; one broker needs none)"
         raise StoreError(servers, reason) from None
 
 

@@ -69,6 +69,11 @@ class Connection:
         """Since when it has waited for its client: for a request, for the rest of one, or to take an answer."""
         return self.last_used if self.idle else self._stall.since
 
+    @property
+    def closing(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping or self._scope.cancel_called
+
     def close(self) -> None:
         """Ends the connection at once."""
         self._scope.cancel()
@@ -128,6 +133,7 @@ class Connection:
             pieces = await dispatcher.answer(frame, peer)
             if pieces is not None:
                 await send(self._socket, pieces, stall)
+            del frame, pieces  # They would hold the reader's buffer while the client says nothing.
             if not reader.waited:  # A client that always has the next request ready must not keep the others waiting.
                 await trio.lowlevel.checkpoint()
 

@@ -25,6 +25,8 @@ FIRST_ROOM = 1 << 14
 """A frame's room grows with the bytes that come in: its four bytes of size alone take no memory."""
 SHRINK_AFTER = 64
 """So many small frames in a row, and a large buffer is given back."""
+IDLE_CAPACITY = 1 << 22
+"""Whoever has nothing to ask gives back more than this at once, however large its last frame was."""
 SENDFILE_FROM = 32768
 """A shorter file slice is read and sent along with the bytes around it: one system call instead of three."""
 
@@ -131,6 +133,10 @@ class FrameReader:
         """Waits for the peer: between frames it may take its time, within one it mustn't."""
         self.waiting = self._end == self._start
         if self.waiting:
+            if len(self._buffer) > IDLE_CAPACITY:
+                self._buffer = bytearray(INITIAL_CAPACITY)
+                self._view = memoryview(self._buffer)
+                self._start = self._end = self._small_frames = 0
             await wait(self._socket)
         else:
             await self._stall.wait(wait, self._socket)

@@ -30,6 +30,15 @@ class Slots(Protocol):
 
 
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+GONE = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EPERM", "ECONNABORTED", "ECONNRESET", "ETIMEDOUT", "EPROTO", "ENOPROTOOPT", "EOPNOTSUPP"),
+        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET"),
+    )
+    if hasattr(errno, name)
+)
+"""What accept(2) says of the new connection, not of the listening socket: Linux hands its pending error over."""
 RETRY_SECONDS = 0.1
 
 
@@ -98,14 +107,20 @@ async def accept(sock: socket.socket, slots: Slots, handle: Callable[[socket.soc
 async def _accept_one(sock: socket.socket) -> socket.socket | None:
     try:
         connection, _ = sock.accept()
-    except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+    except (BlockingIOError, InterruptedError):
         return None
     except OSError as error:
+        if error.errno in GONE:
+            return None
         if error.errno not in OUT_OF_DESCRIPTORS:
             raise
         log.warning("can't accept a connection: %s; trying again", error.strerror)
         await trio.sleep(RETRY_SECONDS)
         return None
-    connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # It was reset meanwhile.
+        connection.close()
+        return None
     return connection

@@ -44,11 +44,23 @@ class ListenerSecurity:
         return Connection(sock, peer, dispatcher, self._max_request_size, tls=self._tls, authentication=authentication)
 
 
-def securities(
-    config: BrokerConfig, listeners: tuple[Listener, ...], credentials: Credentials, clock: Clock
-) -> dict[str, ListenerSecurity]:
-    """Each listener's, by name. Reads certificates; raises ConfigError."""
-    return {one.name: _security(config, one, credentials, clock) for one in listeners}
+class Securities:
+    """What each listener asks of its clients."""
+
+    def __init__(self, config: BrokerConfig, credentials: Credentials, clock: Clock) -> None:
+        """Reads the certificates of the listeners that there are; raises ConfigError."""
+        self._config = config
+        self._credentials = credentials
+        self._clock = clock
+        self._made = {one: self.make(one, config) for one in config.broker_listeners}
+
+    def take(self, listener: Listener) -> ListenerSecurity:
+        """For a listener that is opened now; raises ConfigError."""
+        return self._made.pop(listener, None) or self.make(listener, self._config)
+
+    def make(self, listener: Listener, config: BrokerConfig) -> ListenerSecurity:
+        """What a config, of now or of later, says; raises ConfigError."""
+        return _security(config, listener, self._credentials, self._clock)
 
 
 def _security(config: BrokerConfig, listener: Listener, credentials: Credentials, clock: Clock) -> ListenerSecurity:

@@ -1,19 +1,24 @@
-"""The broker's listeners and connections: bind, accept, watch, drain.
+"""The broker's listeners and connections: bind, accept, watch, drain; listeners may come and go meanwhile (KIP-226).
 
-Decides which connections are cut: `connections.max.idle.ms` ends the unused, the half-sent and the unread. How many may
-be is `connection_limits`', what happens on one `connection`'s.
+Decides which connections are cut: `connections.max.idle.ms` ends the unused, the half-sent and the unread, a listener
+that goes takes its own along, and the quietest make room where there are too many. How many may be is
+`connection_limits`', what happens on one `connection`'s.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
+from pykbroker.config.dynamic_listeners import fresh
+from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
 from pykbroker.network.connection import Connection
 from pykbroker.network.connection_limits import ConnectionLimits, ListenerSlots
@@ -31,125 +36,230 @@ AUTHENTICATION_SECONDS = 60.0
 """Who hasn't proved itself may wait so long between two messages; Kafka has `connections.max.idle.ms` alone for it."""
 
 
+LEAVE_SECONDS = 1.0
+"""How long requests in hand on a listener that is removed may take."""
+
+
+@dataclass
+class _Bound:
+    """A listener with its sockets; `accepting` ends what is done for it."""
+
+    listener: Listener
+    sockets: list[socket.socket]
+    accepting: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def close(self) -> None:
+        self.accepting.cancel()
+        for sock in self.sockets:
+            trio.lowlevel.notify_closing(sock)
+            sock.close()
+
+
+@dataclass
+class _Serving:
+    """What a listener needs to serve."""
+
+    dispatcher: Dispatcher
+    security: Callable[[Listener], ListenerSecurity]
+    listeners: trio.Nursery
+    connections: trio.Nursery
+
+
 class SocketServer:
     """All listeners of a broker. `bind` first, `serve` when everything behind them is ready."""
 
     def __init__(self, config: BrokerConfig) -> None:
         self._config = config
-        self._listeners: list[tuple[str, socket.socket]] = []
+        self._bound: dict[str, _Bound] = {}
+        self._serving: _Serving | None = None
         self._connections: set[Connection] = set()
         self._accepted = 0
         self.limits = ConnectionLimits(config)
         self._done = trio.Event()
         self._held_until = trio.Event()
 
+    # ---- listeners -------------------------------------------------------------------------------------------------
+
     def bind(self, listeners: Sequence[Listener]) -> None:
-        """Takes the listeners' ports, without listening yet. Raises OSError with `strerror` and the address."""
-        for listener in listeners:
-            for sock in bind(listener.host, listener.port):
-                self._listeners.append((listener.name, sock))
+        """Takes these listeners' ports and gives back those of others, without listening before `serve`.
+
+        Raises OSError with `strerror` and the address, and ConfigError for certificates that can't be used.
+        """
+        for name in [name for name, bound in self._bound.items() if bound.listener not in listeners]:
+            self._remove(self._bound.pop(name))
+        for listener in fresh((bound.listener for bound in self._bound.values()), listeners):
+            bound = _Bound(listener, bind(listener.host, listener.port))
+            if self._serving is not None:
+                try:
+                    self._open(bound, self._serving)
+                except BaseException:
+                    bound.close()
+                    raise
+            self._bound[listener.name] = bound
+
+    def check(self, listeners: Iterable[Listener]) -> None:
+        """Whether the ports of listeners that aren't there yet could be had. Raises OSError as `bind` does."""
+        there = [bound.listener for bound in self._bound.values()]
+        going = {one.port for one in there if one not in listeners}
+        for listener in fresh(there, listeners):
+            if listener.port not in going:
+                for sock in bind(listener.host, listener.port):
+                    sock.close()
+
+    def _config_changed(self, changed: frozenset[str]) -> None:
+        if self._serving is None:
+            return
+        if "listeners" in changed or "listener.security.protocol.map" in changed:
+            try:
+                self.bind(self._config.broker_listeners)
+            except (OSError, ConfigError) as error:
+                log.error("listeners=%s can't be followed: %s", ",".join(self._config.listeners), error)
+        self._make_room()
+
+    def _open(self, bound: _Bound, serving: _Serving) -> None:
+        security = serving.security(bound.listener)
+        self.limits.slots(bound.listener.name)
+        for sock in bound.sockets:
+            sock.listen(self._config.socket_listen_backlog_size)
+            serving.listeners.start_soon(self._accept, bound, sock, security, serving)
+
+    def _remove(self, bound: _Bound) -> None:
+        bound.close()
+        name = bound.listener.name
+        self.limits.remove(name)
+        left = [one for one in self._connections if one.peer.listener == name]
+        log.info("listener %s is gone, and its %d connections with it", name, len(left))
+        for connection in left:
+            connection.stop()
+        if self._serving is not None:
+            self._serving.connections.start_soon(self._end, left, LEAVE_SECONDS)
 
     @property
     def port(self) -> int:
         """The port of the first listener, as it was bound."""
-        port: int = self._listeners[0][1].getsockname()[1]
-        return port
+        return self.ports()[self._config.broker_listeners[0].name]
 
     def ports(self) -> dict[str, int]:
         """Each listener's bound port: where 0 was asked for, the one that was free."""
-        return {name: sock.getsockname()[1] for name, sock in self._listeners}
+        return {name: bound.sockets[0].getsockname()[1] for name, bound in self._bound.items()}
+
+    # ---- connections -----------------------------------------------------------------------------------------------
 
     async def serve(
         self,
         dispatcher: Dispatcher,
-        security: Mapping[str, ListenerSecurity] | None = None,
+        security: Callable[[Listener], ListenerSecurity] | None = None,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listens, accepts and serves until cancelled; then no connection is left.
 
-        `security` has what each listener asks of its clients, by name; without it they are asked nothing.
+        From now on it follows its config. `security` says what a listener asks of its clients; without it they are
+        asked nothing.
         """
         open_to_all = ListenerSecurity(self._config)
-        security = security if security is not None else {name: open_to_all for name, _ in self._listeners}
-        for _, sock in self._listeners:
-            sock.listen(self._config.socket_listen_backlog_size)
         try:
             async with trio.open_nursery() as connections, trio.open_nursery() as listeners:
-                self._accepting = listeners.cancel_scope
+                self._serving = _Serving(dispatcher, security or (lambda _: open_to_all), listeners, connections)
+                for bound in self._bound.values():
+                    self._open(bound, self._serving)
+                self._config.subscribe(self._config_changed)
                 listeners.start_soon(self._reap_idle)
-                for name, sock in self._listeners:
-                    listeners.start_soon(self._accept, name, sock, dispatcher, security[name], connections)
                 task_status.started()
         finally:
+            self._serving = None
             self.close()
 
     async def drain(self, seconds: float) -> None:
         """Gives the ports back, lets requests in hand be answered for at most `seconds`, then closes what is left."""
-        self._accepting.cancel()
+        if self._serving is not None:
+            self._serving.listeners.cancel_scope.cancel()
+            self._serving = None
         self._held_until.set()
         self.close()
-        for connection in tuple(self._connections):
+        await self._end(list(self._connections), seconds)
+
+    async def _end(self, connections: Sequence[Connection], seconds: float) -> None:
+        """Lets requests in hand be answered for at most `seconds`, then closes what is left of some connections."""
+        for connection in connections:
             connection.stop()
         with trio.move_on_after(seconds):
-            while self._connections:
+            while not self._connections.isdisjoint(connections):
                 await self._done.wait()
-        for connection in tuple(self._connections):
+        for connection in connections:
             connection.close()
 
     def close(self) -> None:
         """Gives the ports back."""
-        for _, sock in self._listeners:
-            trio.lowlevel.notify_closing(sock)
-            sock.close()
+        for bound in self._bound.values():
+            bound.close()
 
-    async def _accept(
-        self,
-        name: str,
-        sock: socket.socket,
-        dispatcher: Dispatcher,
-        security: ListenerSecurity,
-        connections: trio.Nursery,
-    ) -> None:
-        slots = self.limits.slots(name)
+    def _make_room(self) -> None:
+        """Ends whoever has been quiet longest where there are more connections than may be (KIP-402)."""
+        if not self.limits.excess():
+            return
+        going = sum(one.closing for one in self._connections)
+        others = (
+            one for one in self._connections if not one.closing and not self.limits.is_protected(one.peer.listener)
+        )
+        for one in heapq.nsmallest(self.limits.excess() - going, others, key=lambda one: one.last_used):
+            log.info("connection from %s closed: over max.connections, and used least lately", one.peer.name)
+            one.close()
+
+    async def _accept(self, bound: _Bound, sock: socket.socket, security: ListenerSecurity, serving: _Serving) -> None:
+        slots = self.limits.slots(bound.listener.name)
 
         def handle(connection: socket.socket) -> None:
-            connections.start_soon(self._serve, connection, name, dispatcher, security, slots)
+            serving.connections.start_soon(self._serve, connection, bound, serving.dispatcher, security, slots)
 
-        await accept(sock, slots, handle)
+        with bound.accepting:
+            await accept(sock, slots, handle)
 
     async def _serve(
         self,
         sock: socket.socket,
-        listener: str,
+        bound: _Bound,
         dispatcher: Dispatcher,
         security: ListenerSecurity,
         slots: ListenerSlots,
     ) -> None:
+        held = False
         try:
             remote, local = _address(sock.getpeername()), _address(sock.getsockname())
+            delay = self.limits.ip_delay(remote[0])
+            if delay:
+                log.debug("connection from %s held: over its quota connection_creation_rate", remote[0])
+                slots.give_back()
+                held = True
+                await self._hold(delay)
+                return
+            self._accepted += 1
+            peer = Peer(remote, local, bound.listener.name, self._accepted)
+            await self._talk(security.connection(sock, peer, dispatcher), bound, remote[0])
         except OSError:  # Gone between accept and here.
-            sock.close()
-            slots.release()
             return
-        self._accepted += 1
-        connection = security.connection(sock, Peer(remote, local, listener, self._accepted), dispatcher)
+        finally:
+            sock.close()
+            if not held:
+                slots.release()
+
+    async def _talk(self, connection: Connection, bound: _Bound, ip: str) -> None:
         self._connections.add(connection)
+        if self._held_until.is_set():
+            connection.stop()  # Accepted just before the draining began, which hasn't seen it.
         try:
-            over = self.limits.opened(remote[0])
+            over = self.limits.opened(ip)
             if over is not None:
                 log.warning("connection from %s closed: over %s", connection.peer.name, over)
                 connection.close()
-            elif delay := self.limits.ip_delay(remote[0]):
-                log.debug("connection from %s held: over its quota connection_creation_rate", connection.peer.name)
-                await self._hold(delay)
-                connection.stop()
+            elif self._bound.get(bound.listener.name) is not bound:  # The listener went between accept and here.
+                connection.close()
+            self._make_room()
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            self.limits.closed(remote[0])
-            slots.release()
-            if not self._connections:
+            self.limits.closed(ip)
+            if self._done.statistics().tasks_waiting:
                 self._done.set()
                 self._done = trio.Event()
 

@@ -66,6 +66,8 @@ class Authorizer:
         self._super_users = frozenset(super_users)
         self._allow_everyone = allow_everyone
         self._changed = trio.Event()
+        self._loading = trio.Lock()
+        """Of two who read at once the later has to have the last word."""
         self._decided: dict[tuple[str, str, AclOperation, ResourceType, str], bool] = {}
         self.acls = Acls()
 
@@ -97,10 +99,11 @@ class Authorizer:
     async def load(self) -> None:
         """Reads every ACL. Raises StoreError."""
         nodes: dict[str, Node] = {}
-        for root in (acl_znodes.LITERAL, acl_znodes.PREFIXED):
-            nodes |= await self._store.subtree(root)
-        self.acls = Acls(acl_znodes.decode_acls((path, node.data) for path, node in nodes.items()))
-        self._decided.clear()
+        async with self._loading:
+            for root in (acl_znodes.LITERAL, acl_znodes.PREFIXED):
+                nodes |= await self._store.subtree(root)
+            self.acls = Acls(acl_znodes.decode_acls((path, node.data) for path, node in nodes.items()))
+            self._decided.clear()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Makes the store's nodes, reads the ACLs, and reads them again whenever some broker changed them."""

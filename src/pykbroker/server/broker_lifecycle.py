@@ -73,6 +73,11 @@ class BrokerLifecycle:
         self._earlier_sessions.add(self._store.session_id)
         log.info("registered as broker %d with epoch %d", broker.id, self._metadata.broker_epoch)
 
+    async def move(self, broker: BrokerImage) -> None:
+        """Says where a registered broker is now; its epoch stays. Raises StoreError."""
+        await self._store.set(znodes.broker_path(broker.id), znodes.encode_broker(broker, self._clock.now_ms()))
+        log.info("broker %d is at %s now", broker.id, _addresses(broker))
+
     async def leave(self, channels: BrokerChannels, shut_down: ShutDown) -> None:
         """Asks the controller to move this broker's leaders away; `shut_down` does so where this broker is it.
 

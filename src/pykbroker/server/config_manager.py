@@ -47,6 +47,8 @@ class DynamicConfigManager:
         self.entities = entities
         self._metadata = metadata
         self._replicas: ReplicaManager | None = None
+        self.check_broker: Callable[[BrokerConfig], None] = lambda after: None
+        """Tries what this broker's config is to be, where only that tells; raises NotDynamic, ConfigError."""
         self.config.subscribe(self._broker_changed)
 
     # ---- following -------------------------------------------------------------------------------------------------
@@ -131,11 +133,10 @@ class DynamicConfigManager:
             await self.entities.change(f"topics/{name}", plan)
 
     async def _alter_broker(self, alteration: Alteration, validate_only: bool) -> None:
-        await self._change(
-            znodes.entity("brokers", alteration.name or None),
-            lambda stored: plan_broker(self.config, alteration, stored),
-            validate_only,
-        )
+        def plan(stored: Mapping[str, str]) -> Mapping[str, str]:
+            return plan_broker(self.config, alteration, stored, self.check_broker)
+
+        await self._change(znodes.entity("brokers", alteration.name or None), plan, validate_only)
         if not validate_only:
             files = {one.key for one in alteration.changes if base_name(one.key) in LISTENER_SECURITY}
             self.config.touch(frozenset(files))

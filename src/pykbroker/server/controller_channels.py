@@ -58,6 +58,11 @@ class ControllerChannels:
         outbox = self._outboxes[broker] = _Outbox(endpoint)
         self._nursery.start_soon(self._deliver, broker, outbox)
 
+    def move(self, broker: int, endpoint: Endpoint | None) -> None:
+        """A broker is at another address: what waits for it goes there, once it has ended the old connection."""
+        if broker in self._outboxes:
+            self._channels.channel(broker, PURPOSE, endpoint=endpoint)
+
     def close(self, broker: int) -> None:
         """A broker is gone: nothing more is sent to it."""
         outbox = self._outboxes.pop(broker, None)

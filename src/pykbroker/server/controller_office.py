@@ -186,7 +186,7 @@ class ControllerOffice:
                 await reign.write([Delete(path) for path in stale])
         context.set_brokers(await read_brokers(self._store))
         for broker in context.image.brokers.values():
-            self._open(reign, broker)
+            self._open(office, broker)
         names = await self._store.children(znodes.TOPICS)
         topics = await read_topics(self._store, names)
         topics = await give_ids(reign, topics, [self._draw() for one in topics if one.topic_id == UNKNOWN_ID])
@@ -205,9 +205,11 @@ class ControllerOffice:
         if path not in office.watches:
             office.watches[path] = self._store.watch(path, lambda: self.mark(mark))
 
-    def _open(self, reign: Reign, broker: BrokerImage) -> None:
-        if broker.id != self._config.node_id and reign.channels is not None:
-            reign.channels.open(broker.id, broker.endpoints.get(self._config.inter_broker_listener))
+    def _open(self, office: Office, broker: BrokerImage) -> None:
+        self._watch(office, znodes.broker_path(broker.id), BROKERS)
+        self.mark(BROKERS)  # It may have moved since it was read.
+        if broker.id != self._config.node_id and office.reign.channels is not None:
+            office.reign.channels.open(broker.id, broker.endpoints.get(self._config.inter_broker_listener))
 
     async def guard(self, office: Office, work: Awaitable[T]) -> T:
         """Does something as controller, holding `change`; raises NOT_CONTROLLER where the reign ended meanwhile.
@@ -372,12 +374,16 @@ class ControllerOffice:
             for one in dead:
                 if reign.channels is not None:
                     reign.channels.close(one)
+                office.watches.pop(znodes.broker_path(one), lambda: None)()
             context.set_brokers(broker for one, broker in after.items() if one in before and one not in bounced)
             office.topics.brokers_died(dead)
             await office.partitions.brokers_died(dead)
         if joined or moved:
-            for broker in (*joined, *(after[one] for one in moved)):
-                self._open(reign, broker)
+            for broker in joined:
+                self._open(office, broker)
+            for one in moved:
+                if reign.channels is not None:
+                    reign.channels.move(one, after[one].endpoints.get(self._config.inter_broker_listener))
             context.set_brokers(after.values())
         if joined:
             log.info("brokers %s have come", [broker.id for broker in joined])

@@ -89,6 +89,7 @@ class ControllerRuntime:
         self._doomed: set[str] = set()
         self._on_deletion: list[DeletionCallback] = []
         self._session_news = trio.Event()
+        self._moved = trio.Event()
         self._joined = trio.Event()
         self.isr_store = IsrStore(store)
         self.lifecycle = BrokerLifecycle(config, store, metadata, clock)
@@ -177,12 +178,18 @@ class ControllerRuntime:
             image = self._metadata.image.with_brokers(*await read_brokers(self._store))
             self._metadata.publish(replace(image, controller_id=controller_id))
 
+    def move(self, broker: BrokerImage) -> None:
+        """This broker has other addresses now: its registration says so shortly, and in sessions to come."""
+        self._broker = broker
+        self._moved.set()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follows what happens in the cluster until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.office.run, nursery)
             nursery.start_soon(self._follow_features)
             nursery.start_soon(self._follow_session)
+            nursery.start_soon(self._follow_moves)
             nursery.start_soon(self._balance)
             task_status.started()
 
@@ -222,6 +229,17 @@ class ControllerRuntime:
                 await trio.sleep(1)
             self.office.mark(CONTROLLER)
 
+    async def _follow_moves(self) -> None:
+        """Tells of this broker's new addresses; who is without a session registers with them in the next."""
+        while True:
+            await self._moved.wait()
+            self._moved = trio.Event()
+            if self._broker is not None:
+                try:
+                    await self.lifecycle.move(self._broker)
+                except StoreError as error:
+                    log.warning("the new addresses are told with the next session: %s", error)
+
     async def _follow_features(self) -> None:
         news = trio.Event()
         self._store.watch(znodes.FEATURES, lambda: news.set())
@@ -251,7 +269,10 @@ class ControllerRuntime:
                 tps = unbalanced(office.reign.context, config.leader_imbalance_per_broker_percentage)
                 if tps:
                     log.info("giving %d partitions back to their preferred leaders", len(tps))
-                    await self.office.guard(office, office.partitions.elect(tps, PREFERRED))
+                    try:
+                        await self.office.guard(office, office.partitions.elect(tps, PREFERRED))
+                    except KafkaError as error:  # The reign has ended with it, as was said.
+                        log.info("preferred leaders have to wait: %s", error)
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 

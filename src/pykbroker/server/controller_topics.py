@@ -20,7 +20,7 @@ from pykbroker.metadata import znodes
 from pykbroker.metadata.store import BadVersion, Create, Delete, MetadataStore, Node, Operation, Set
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.controller_partitions import Partitions
+from pykbroker.server.controller_partitions import OPERATIONS_PER_WRITE, Partitions
 from pykbroker.server.controller_reign import Reign
 from pykbroker.server.metadata_cache import MetadataCache
 
@@ -246,7 +246,9 @@ class Topics:
         below = await self._reign.store.subtree(znodes.topic_path(name))
         last = [znodes.topic_path(name), znodes.config_path(name), znodes.deletion_path(name)]
         there = await self._reign.store.find_many(last)
-        await self._reign.write([Delete(path) for path in [*reversed(below), *(one for one in last if one in there)]])
+        paths = [*reversed(below), *(one for one in last if one in there)]
+        for first in range(0, len(paths), OPERATIONS_PER_WRITE):
+            await self._reign.write([Delete(path) for path in paths[first : first + OPERATIONS_PER_WRITE]])
 
     async def wait_for_deletion(self, name: str, timeout: float) -> KafkaError | None:
         """How a deletion ended; REQUEST_TIMED_OUT where it goes on after `timeout` seconds."""

@@ -454,7 +454,7 @@ class CoordinatorRuntime(Generic[S]):
     async def _keep_time(self) -> None:
         """Sleeps until the earliest deadline, which `_watch` may bring forward; with no deadline it sleeps on."""
         while True:
-            deadlines = (hosted.shard.deadline for hosted in self._hosted.values())
+            deadlines = (hosted.shard.deadline for hosted in self._hosted.values() if hosted.loaded.is_set())
             self._next_deadline = min(deadlines, default=NEVER)
             with trio.CancelScope(deadline=self._trio_time(self._next_deadline)) as self._alarm:
                 await trio.sleep_forever()
@@ -494,6 +494,8 @@ def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | N
             hosted.shard.replay_pending(record, producer_id)
     except MalformedMessage as error:
         log.error("%s: the record at offset %d is passed over: %s", hosted.tp, offset, error)
+    except Exception:
+        log.exception("a defect in the rules of %s: the record at offset %d is passed over", hosted.tp, offset)
 
 
 def _replay_marker(shard: Shard, batch: RecordBatch) -> None:

@@ -54,6 +54,8 @@ class Credentials:
         self._scram: dict[tuple[str, str], ScramCredential] = {}
         self._derived: dict[tuple[str, str, bool], ScramCredential] = {}
         self._changed = trio.Event()
+        self._loading = trio.Lock()
+        """Of two who read at once the later has to have the last word."""
         self.tokens: dict[str, DelegationToken] = {}
         self._by_secret: dict[bytes, str] = {}
         entities.on_change("users", self._set_user)
@@ -116,12 +118,11 @@ class Credentials:
 
     async def load(self) -> None:
         """Reads every token. Raises StoreError."""
-        tokens: dict[str, DelegationToken] = {}
-        for node in (await self._store.subtree(token_znodes.TOKENS)).values():
-            token = token_znodes.decode_token(node.data)
-            tokens[token.id] = token
-        self.tokens = tokens
-        self._by_secret = {self.secret_of(token): token.id for token in tokens.values()}
+        async with self._loading:
+            nodes = await self._store.subtree(token_znodes.TOKENS)
+            tokens = [token_znodes.decode_token(node.data) for node in nodes.values()]
+            self.tokens = {token.id: token for token in tokens}
+            self._by_secret = {self.secret_of(token): token.id for token in tokens}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Reads the tokens, and again whenever some broker changed one; ends those that have expired."""

@@ -152,10 +152,8 @@ class EntityConfigs:
         now = self._clock.monotonic()
         paths = [f"{znodes.CONFIG_CHANGES}/{name}" for name in names]
         entities: dict[str, None] = {}
-        for path in paths:
-            if path in self._seen:
-                continue
-            self._seen[path] = now
+        fresh = [path for path in paths if path not in self._seen]
+        for path in fresh:
             node = await self._store.find(path)
             entity = None if node is None else znodes.decode_config_change(node.data)
             if entity is not None:
@@ -164,6 +162,7 @@ class EntityConfigs:
             async with self._writing:  # What was read must not come after a change that is made here meanwhile.
                 node = await self._store.find(znodes.entity_path(entity))
                 self._apply(entity, {} if node is None else znodes.decode_config(node.data))
+        self._seen |= dict.fromkeys(fresh, now)  # Not before: where the store fails meanwhile they are read again.
         await self._forget_old(paths, now)
 
     async def _forget_old(self, paths: list[str], now: float) -> None:

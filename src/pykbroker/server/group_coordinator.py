@@ -210,17 +210,19 @@ class GroupCoordinator:
 
     async def topics_deleted(self, topics: Collection[str]) -> None:
         """Topics are gone: so are their offsets, in every group whose coordinator is here."""
-        for hosted in self._runtime.hosted(loading=True):
+
+        async def delete(tp: TopicPartition) -> None:
             try:
-                if not await self._runtime.wait_loaded(hosted.tp.partition):
+                if not await self._runtime.wait_loaded(tp.partition):
                     raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
-                await self._runtime.ask(
-                    self._runtime.find(hosted.tp.partition),
-                    lambda shard, now: shard.delete_topics(topics),
-                    offsets=True,
-                )
+                hosted = self._runtime.find(tp.partition)
+                await self._runtime.ask(hosted, lambda shard, now: shard.delete_topics(topics), offsets=True)
             except KafkaError as error:
-                log.warning("can't remove the offsets of deleted topics from %s: %s", hosted.tp, error)
+                log.warning("can't remove the offsets of deleted topics from %s: %s", tp, error)
+
+        async with trio.open_nursery() as nursery:  # The controller's next word waits for this: it mustn't take long.
+            for hosted in self._runtime.hosted(loading=True):
+                nursery.start_soon(delete, hosted.tp)
 
     async def describe(self, group_id: str) -> DescribeGroupsResponse.Group:
         """DescribeGroups of one group. Raises GROUP_ID_NOT_FOUND where there is no classic one."""

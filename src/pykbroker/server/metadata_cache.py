@@ -23,6 +23,7 @@ from pykbroker.cluster.image import (
     TopicImage,
 )
 from pykbroker.config.broker import BrokerConfig
+from pykbroker.config.dynamic_listeners import ADDRESSES
 from pykbroker.config.group import GROUP_KEYS, DynamicGroupConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
@@ -55,6 +56,7 @@ class MetadataCache:
         self._group_overrides: dict[str, Mapping[str, str]] = {}
         self._group_configs: dict[str | None, DynamicGroupConfig] = {}
         self._advertised = {listener.name: listener for listener in config.advertised}
+        config.subscribe(self._config_changed)
         self.image = ClusterImage(cluster_id="")
         self.encoded: dict[Hashable, Encoded] = {}
         """Answers that hold as long as the image does, by what else they depend on."""
@@ -62,6 +64,11 @@ class MetadataCache:
         """Whether there can be other brokers; one alone takes no controller's orders from anywhere."""
         self.broker_epoch = NO_EPOCH
         """This broker's epoch, of its last registration; followers' fetches carry it."""
+
+    def _config_changed(self, changed: frozenset[str]) -> None:
+        if changed & ADDRESSES:
+            self._advertised = {listener.name: listener for listener in self._config.advertised}
+            self.encoded = {}
 
     @property
     def config(self) -> BrokerConfig:

@@ -1,8 +1,8 @@
 """OAUTHBEARER's tokens: JWTs checked by PyJWT against a JSON Web Key Set from a file or an address.
 
 Keys are fetched when a token needs them, and again when they are old or a token names one that isn't there; a failed
-fetch refuses the token and nothing else. Tokens without a signature are taken only where the config names Kafka's
-class for them.
+fetch refuses a token whose key isn't known, and nothing else. Tokens without a signature are taken only where the
+config names Kafka's class for them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,16 @@ class KeySet:
         """A key by its id, the only one for a token that names none; None for none. Raises OSError, ValueError."""
         async with self._fetching:
             if self._stale(key_id):
-                await self._fetch()
+                try:
+                    await self._fetch()
+                except (OSError, ValueError) as error:
+                    if self._path is not None or self._known(key_id) is None:
+                        raise
+                    log.warning("the keys for OAuth tokens can't be had now, those known stay good: %s", error)
+                    self._fetched_at = time.monotonic() - self._refresh_seconds + MISSING_KEY_SECONDS
+        return self._known(key_id)
+
+    def _known(self, key_id: str | None) -> Any:
         if key_id is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)

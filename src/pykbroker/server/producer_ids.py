@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import trio
 
-from pykbroker.metadata.store import BadVersion, MetadataStore
+from pykbroker.metadata.store import BadVersion, MetadataStore, StoreError
 from pykbroker.metadata.znodes import PRODUCER_ID_BLOCK, decode_producer_id_block, encode_producer_id_block
+from pykbroker.protocol.errors import ErrorCode, KafkaError
 
 BLOCK_SIZE = 1000
 
@@ -23,10 +24,13 @@ class ProducerIds:
         self._lock = trio.Lock()
 
     async def next(self) -> int:
-        """An id that nobody was given before."""
+        """An id that nobody was given before. Raises COORDINATOR_LOAD_IN_PROGRESS, at which producers try again."""
         async with self._lock:
             if self._next == self._end:
-                self._next = await self._take_block()
+                try:
+                    self._next = await self._take_block()
+                except StoreError as error:
+                    raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, str(error)) from error
                 self._end = self._next + BLOCK_SIZE
             self._next += 1
             return self._next - 1

@@ -14,6 +14,7 @@ import trio
 from pykbroker.cluster.features import TRANSACTION_VERSION
 from pykbroker.cluster.image import TRANSACTION_STATE_TOPIC
 from pykbroker.coordinator.partitioning import partition_of
+from pykbroker.metadata.store import StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.coordinator_runtime import MOVED, TOO_LARGE, UNAVAILABLE, CoordinatorRuntime, Hosted
@@ -176,12 +177,15 @@ class TransactionCoordinator:
 
     async def _complete(self, hosted: Hosted[TransactionShard], transaction: Transaction, written: int) -> None:
         """Has a decided transaction's markers written, and then says so in the log. Ends with the shard."""
+        wait = FIRST_RETRY_S
         while not hosted.unloaded:
             try:
                 await self._runtime.wait_committed(hosted, written)
                 break
             except KafkaError as error:
                 log.warning("%s isn't decided yet, as its record isn't committed: %s", transaction, error)
+            await trio.sleep(wait)  # Some errors come without a wait: too small an ISR, for one.
+            wait = min(2 * wait, MAX_RETRY_S)
         marker = Marker(
             transaction.producer_id,
             transaction.producer_epoch,
@@ -191,10 +195,23 @@ class TransactionCoordinator:
         )
         if not await self._write_markers(hosted, marker, transaction.partitions):
             return
+        fresh_id = await self._next_id(hosted) if transaction.used_up_by_fencing else None
         try:
-            await self._runtime.ask(hosted, lambda shard, now: shard.complete(transaction, now))
+            await self._runtime.ask(hosted, lambda shard, now: shard.complete(transaction, now, fresh_id))
         except KafkaError as error:  # Loaded anew, it is completed once more; or else it is written all the same.
             log.warning("can't write that transaction %s is complete: %s", transaction.transactional_id, error)
+
+    async def _next_id(self, hosted: Hosted[TransactionShard]) -> int | None:
+        """A producer id, however often that has to be tried; None once the shard has gone."""
+        wait = FIRST_RETRY_S
+        while not hosted.unloaded:
+            try:
+                return await self._producer_ids.next()
+            except StoreError as error:
+                log.warning("no producer id to go on with yet: %s", error)
+                await trio.sleep(wait)
+                wait = min(2 * wait, MAX_RETRY_S)
+        return None
 
     async def _write_markers(
         self, hosted: Hosted[TransactionShard], marker: Marker, partitions: Collection[TopicPartition]

@@ -10,6 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trio
+
 from pykbroker.cluster.image import GROUP_METADATA_TOPIC, NO_LEADER, TRANSACTION_STATE_TOPIC
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.write_txn_markers import WriteTxnMarkersRequest
@@ -84,11 +86,14 @@ class TransactionMarkers:
                 codes[tp] = ErrorCode.NOT_LEADER_OR_FOLLOWER
             else:
                 by_leader[state.leader].append(tp)
-        for leader, led in by_leader.items():
-            if leader == self._config.node_id:
-                codes |= await self.write_here(marker, led)
-            else:
-                codes |= await self._send(leader, marker, led)
+
+        async def write(leader: int, led: list[TopicPartition]) -> None:
+            here = leader == self._config.node_id
+            codes.update(await (self.write_here(marker, led) if here else self._send(leader, marker, led)))
+
+        async with trio.open_nursery() as nursery:  # One that doesn't answer mustn't hold up the others' readers.
+            for leader, led in by_leader.items():
+                nursery.start_soon(write, leader, led)
         return codes
 
     async def write_here(self, marker: Marker, partitions: Iterable[TopicPartition]) -> Codes:

@@ -6,6 +6,7 @@ It listens on a free port of 127.0.0.1 and keeps its data in a temporary folder,
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -43,7 +44,22 @@ def _config(
     if data_dir is not None:
         properties["log.dirs"] = str(data_dir)
     properties.update(as_texts(config or {}))
-    return BrokerConfig.from_properties(properties)
+    return checked(BrokerConfig.from_properties(properties))
+
+
+def checked(config: BrokerConfig) -> BrokerConfig:
+    """The same config; warns of names that no broker knows: a test with a misspelt key would run without it."""
+    for line in config.warnings():
+        warnings.warn(line, stacklevel=2)
+    return config
+
+
+def on_port(config: BrokerConfig, port: int) -> BrokerConfig:
+    """The same config with the port that was free for its first listener, for a broker that is started again."""
+    first, *others = config.broker_listeners
+    listeners = (first._replace(port=port), *others)
+    texts = ",".join(f"{one.name}://{endpoint_text(one.host, one.port)}" for one in listeners)
+    return config.with_properties({"listeners": texts})
 
 
 def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
@@ -52,15 +68,22 @@ def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _certificates() -> Certificates:
-    from pykbroker.testing.certificates import make_certificates
+    try:
+        from pykbroker.testing.certificates import make_certificates
 
-    return make_certificates()
+        return make_certificates()
+    except ModuleNotFoundError as error:
+        raise StartupError(f"tls=True needs {error.name}: pip install 'pykbroker[tls]'") from None
 
 
 class _Reachable:
     """Where a broker is, once it runs."""
 
     _ready: Ready | None = None
+
+    def __repr__(self) -> str:
+        where = "not started" if self._ready is None else self.bootstrap_servers
+        return f"<{type(self).__name__} {where}>"
 
     @property
     def ready(self) -> Ready:
@@ -93,11 +116,11 @@ class _Reachable:
 class KafkaBroker(_Reachable):
     """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
 
-    `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one; `config` holds
-    Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name → password) has clients log in with PLAIN
-    or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls` (needs trustme: `pykbroker[tls]`).
-    `telemetry=True` asks clients for the metrics that `client-metrics` configs name; the newest 1,000 pushes are in
-    `broker.telemetry`. Raises StartupError where the broker can't start.
+    `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one, and every later
+    `start` the same; `config` holds Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name →
+    password) has clients log in with PLAIN or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls`
+    (needs trustme: `pykbroker[tls]`). `telemetry=True` asks clients for the metrics that `client-metrics` configs name;
+    the newest 1,000 pushes are in `broker.telemetry`. Raises StartupError where the broker can't start.
     """
 
     def __init__(
@@ -118,7 +141,6 @@ class KafkaBroker(_Reachable):
         self._ephemeral = data_dir is None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._stop: Callable[[], None] = lambda: None
         self._token: trio.lowlevel.TrioToken | None = None
         self._broker: Broker | None = None
 
@@ -130,9 +152,11 @@ class KafkaBroker(_Reachable):
         return self._tls
 
     def start(self) -> Self:
-        """Returns when the broker serves."""
+        """Returns when the broker serves. Started again, it has its port again, so that clients find it."""
         started = threading.Event()
         self._failure = None
+        if self._ready is not None:
+            self._config = on_port(self._config, self._ready.port)
         self._thread = threading.Thread(target=self._run, args=(started,), name="pykbroker", daemon=True)
         self._thread.start()
         started.wait()
@@ -143,9 +167,20 @@ class KafkaBroker(_Reachable):
 
     def stop(self) -> None:
         """Stops the broker as SIGTERM would, and waits for it. A broker that isn't running is left alone."""
+        self._end(Broker.stop)
+
+    def kill(self) -> None:
+        """Ends the broker as kill -9 would: no farewell, no flush. `start` has it recover what is in its `data_dir`."""
+        self._end(Broker.kill)
+
+    def _end(self, how: Callable[[Broker], None]) -> None:
         if self._thread is None:
             return
-        self._stop()
+        if self._broker is not None and self._token is not None:
+            try:
+                self._token.run_sync_soon(how, self._broker)
+            except trio.RunFinishedError:
+                pass  # It has ended by itself; the failure, if any, is raised below.
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
             raise TimeoutError(f"the broker did not stop within {STOP_SECONDS:.0f} s")
@@ -166,17 +201,11 @@ class KafkaBroker(_Reachable):
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
             broker = Broker(self._config, ephemeral=self._ephemeral, users=self._users, telemetry=self._receiver)
-            token = self._token = trio.lowlevel.current_trio_token()
+            self._token = trio.lowlevel.current_trio_token()
             self._broker = broker
 
-            def stop() -> None:
-                try:
-                    token.run_sync_soon(broker.stop)
-                except trio.RunFinishedError:
-                    pass  # It has ended by itself; the failure, if any, is raised by `stop`.
-
             def ready(ready: Ready) -> None:
-                self._ready, self._stop = ready, stop
+                self._ready = ready
                 started.set()
 
             await broker.serve(ready)

@@ -27,7 +27,7 @@ from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.server.broker_channel import Connector
 from pykbroker.server.disk import ThreadedDisk
 from pykbroker.server.inter_broker import connector_for
-from pykbroker.testing.broker import STOP_SECONDS, as_texts
+from pykbroker.testing.broker import STOP_SECONDS, as_texts, checked, on_port
 
 T = TypeVar("T")
 
@@ -106,7 +106,8 @@ class AsyncKafkaCluster:
                 "node.id": str(node_id),
                 "log.dirs": str(Path(folder, f"broker-{node_id}")),
             }
-            self._members[node_id] = _Member(BrokerConfig.from_properties(own))
+            made = BrokerConfig.from_properties(own)
+            self._members[node_id] = _Member(checked(made) if node_id == 1 else made)
 
     # ---- brokers ---------------------------------------------------------------------------------------------------
 
@@ -168,10 +169,7 @@ class AsyncKafkaCluster:
         except BaseException:
             member.broker = None
             raise
-        first, *others = member.config.broker_listeners
-        listeners = [f"{first.name}://{endpoint_text('127.0.0.1', member.ready.port)}"]
-        listeners += [f"{one.name}://{endpoint_text(one.host, one.port)}" for one in others]
-        member.config = member.config.with_properties({"listeners": ",".join(listeners)})
+        member.config = on_port(member.config, member.ready.port)
 
     async def _serve(self, member: _Member, task_status: trio.TaskStatus[Ready]) -> None:
         assert member.broker is not None
@@ -324,6 +322,10 @@ class KafkaCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        where = "not started" if self._cluster is None else self.bootstrap_servers
+        return f"<{type(self).__name__} {where}>"
 
     # ---- faults ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ STOP_SECONDS = 30.0
 class BrokerProcess:
     """`pykbroker start` in a child process: `with BrokerProcess(data_dir=path) as broker: …`, and `broker.kill()`.
 
-    Raises RuntimeError with what the broker wrote to stderr where it ends before it is ready.
+    Started again after `kill` or `stop`, it has the same port. What it logs goes to `stderr`, by default the caller's.
+    Raises RuntimeError where it ends before it is ready; the last line that it wrote says why.
     """
 
     def __init__(
@@ -28,19 +29,18 @@ class BrokerProcess:
         config: Mapping[str, str] | None = None,
         stderr: int | IO[str] | None = None,
     ) -> None:
-        self._arguments: list[str] = ["--port", str(port)]
-        self._arguments += ["--ephemeral"] if data_dir is None else ["--data-dir", str(data_dir)]
+        self._arguments = ["--ephemeral"] if data_dir is None else ["--data-dir", str(data_dir)]
         for key, value in (config or {}).items():
             self._arguments += ["--override", f"{key}={value}"]
         self._stderr = stderr
         self._process: subprocess.Popen[str] | None = None
         self.host = ""
-        self.port = 0
+        self.port = port
 
     def start(self, extra: Sequence[str] = ()) -> Self:
-        """Starts it and waits for its ready line."""
+        """Starts it and waits for its ready line. `extra` are options of `pykbroker start`, for this time."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pykbroker", "start", *self._arguments, *extra],
+            [sys.executable, "-m", "pykbroker", "start", "--port", str(self.port), *self._arguments, *extra],
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
@@ -78,6 +78,9 @@ class BrokerProcess:
     def stop(self) -> int:
         """SIGTERM, and its exit status."""
         return self._end(signal.SIGTERM)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.bootstrap_servers if self.host else 'not started'}>"
 
     def wait(self) -> int:
         """Its exit status, where it ends by itself."""

@@ -7,6 +7,7 @@ installed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,8 +28,12 @@ def kafka_broker(kafka_broker_config: Mapping[str, Any]) -> Iterator[KafkaBroker
     """A running broker of its own: `.bootstrap_servers`, `.host`, `.port`; its data is gone afterwards."""
     from pykbroker.testing.broker import KafkaBroker
 
-    with KafkaBroker(config=kafka_broker_config) as broker:
+    with _one_line():
+        broker = KafkaBroker(config=kafka_broker_config).start()
+    try:
         yield broker
+    finally:
+        broker.stop()
 
 
 @pytest.fixture
@@ -42,5 +47,19 @@ def kafka_cluster(kafka_cluster_config: Mapping[str, Any]) -> Iterator[KafkaClus
     """Three running brokers: `.bootstrap_servers`, `.leader(topic)`, `.kill(broker)`, `.cut(a, b)`; gone afterwards."""
     from pykbroker.testing.cluster import KafkaCluster
 
-    with KafkaCluster(config=kafka_cluster_config) as cluster:
+    with _one_line():
+        cluster = KafkaCluster(config=kafka_cluster_config).start()
+    with closing(cluster):
         yield cluster
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """A broker that can't start fails its test with the line that a person would see, not with our call stack."""
+    from pykbroker.broker import StartupError
+    from pykbroker.config.keys import ConfigError
+
+    try:
+        yield
+    except (ConfigError, StartupError) as error:
+        pytest.fail(f"the broker can't start: {error}", pytrace=False)

@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.coordinator.consumers import Cluster
+from tests.coordinator.shares import LEAVE, Shares
 
 from pykbroker.coordinator.group.group import Committer
-from pykbroker.coordinator.group.share_groups import RETRY_MS, Begin, Caller, Heartbeat
+from pykbroker.coordinator.group.share_groups import RETRY_MS, Begin, Heartbeat
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
-from pykbroker.protocol.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
-
-LEAVE = -1
-
-
-class Shares(Cluster):
-    """Members of share groups, and the share coordinator that they never see."""
-
-    def ask(self, rule: Any, group: str = "g") -> Any:
-        return self.take(self.shard.of_share(group, rule))
-
-    def say(
-        self, member: str, epoch: int = 0, topics: Iterable[str] | None = None, group: str = "g", **fields: Any
-    ) -> Heartbeat:
-        request = ShareGroupHeartbeatRequest(
-            group_id=group,
-            member_id=member,
-            member_epoch=epoch,
-            subscribed_topic_names=None if topics is None else list(topics),
-            **fields,
-        )
-        caller = Caller("client", "/127.0.0.1")
-        beat = self.ask(lambda share, draft: share.heartbeat(request, caller, self.now, draft), group)
-        assert isinstance(beat, Heartbeat)
-        return beat
-
-    def come(self, member: str = "a", topics: Iterable[str] = ("t",), group: str = "g") -> Heartbeat:
-        return self.say(member, 0, topics, group)
-
-    def begun(self, begin: Begin | None) -> None:
-        """What was asked to begin has begun."""
-        assert begin is not None
-        partitions = {topic_id: list(offsets) for topic_id, offsets in begin.offsets.items()}
-        self.ask(lambda share, draft: share.initialized(begin.group_id, partitions, draft), begin.group_id)
-
-    def started(self, *members: str, topics: Iterable[str] = ("t",)) -> None:
-        """Members that have got all there is."""
-        for member in members:
-            beat = self.come(member, topics)
-            if beat.begin is not None:
-                self.begun(beat.begin)
-            self.advance(2)
-        for _ in range(2):
-            for member in members:
-                self.say(member, self.group().members[member].epoch)
-            self.advance(2)
-
-    def refused(self, code: E, text: str | None, *arguments: Any, **fields: Any) -> None:
-        with pytest.raises(KafkaError) as error:
-            self.say(*arguments, **fields)
-        assert (error.value.code, error.value.message) == (code, text)
 
 
 def told(beat: Heartbeat) -> list[tuple[int, list[int]]] | None:
@@ -266,6 +214,15 @@ def test_altered_offsets_begin_states_anew_and_make_a_group() -> None:
     assert talk.state() == "Empty"
     assert talk.ask(lambda share, draft: share.begun("g")) == {UUID(int=1): [0]}
     assert talk.restarted().groups["g"].topics == talk.group().topics
+
+
+def test_a_member_doesn_t_begin_again_what_is_being_altered() -> None:
+    talk = Shares({"t": 2})
+    _, begin = alter(talk, {"t": {0: 7, 1: 3}})
+    assert talk.come().begin is None, "it would begin at the log's end"
+    talk.begun(begin)
+    talk.advance(2)
+    assert told(talk.say("a", 2)) == [(1, [0, 1])]
 
 
 def test_offsets_of_a_group_in_use_stay() -> None:

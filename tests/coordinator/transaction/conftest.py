@@ -107,7 +107,9 @@ class Conversation:
     def complete(self) -> None:
         """Every marker that is due is written."""
         while self.unfinished:
-            self.take(self.shard.complete(self.unfinished.pop(), self.now))
+            decided = self.unfinished.pop()
+            fresh = next(self._ids) if decided.used_up_by_fencing else None
+            self.take(self.shard.complete(decided, self.now, fresh))
 
 
 @pytest.fixture

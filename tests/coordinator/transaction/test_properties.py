@@ -51,6 +51,7 @@ class Rival:
         self.sequences: dict[TopicPartition, int] = {}
 
     def became(self, producer: Producer) -> None:
+        assert 0 <= producer.epoch <= LAST_EPOCH, "the last of all is the coordinator's, to fence with"
         self.producer = producer
         self.added.clear()
         self.sequences.clear()

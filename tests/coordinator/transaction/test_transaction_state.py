@@ -173,8 +173,37 @@ def test_the_last_epoch_of_all_is_the_coordinators(talk: Any) -> None:
     talk.add(producer, version=2)
     assert talk.init().code == E.CONCURRENT_TRANSACTIONS
     assert talk.transaction.producer_epoch == MAX_EPOCH
+    assert talk.end(producer, committed=False, version=2).code == E.CONCURRENT_TRANSACTIONS
+    talk.restart()
     talk.complete()
-    answer = talk.init()
+    code, following = talk.end(producer, committed=False, version=2)
+    assert (code, following.epoch) == (E.NONE, 0), "nobody else gets the last epoch"
+    assert following.id != producer.id
+    assert talk.end(producer, committed=True, version=2).code == E.INVALID_TXN_STATE
+    assert talk.add(Producer(producer.id, MAX_EPOCH), version=2) == E.INVALID_PRODUCER_ID_MAPPING
+    assert talk.init() == (E.NONE, Producer(following.id, 1))
+
+
+def test_a_timeout_may_use_up_the_last_epoch(talk: Any) -> None:
+    talk.begun()
+    producer = at_epoch(talk, LAST_EPOCH)
+    talk.add(producer, version=2)
+    talk.advance(100)
+    assert (talk.state, talk.transaction.producer_epoch) == ("PrepareAbort", MAX_EPOCH)
+    talk.complete()
+    assert (talk.transaction.producer_epoch, talk.transaction.previous_producer_id) == (0, producer.id)
+    assert talk.transaction.producer_id != producer.id
+
+
+def test_in_one_epoch_the_last_of_all_stays_until_somebody_initializes(old_talk: Any) -> None:
+    old_talk.begun()
+    producer = at_epoch(old_talk, LAST_EPOCH)
+    old_talk.add(producer)
+    assert old_talk.init().code == E.CONCURRENT_TRANSACTIONS
+    old_talk.complete()
+    assert (old_talk.transaction.producer_id, old_talk.transaction.producer_epoch) == (producer.id, MAX_EPOCH)
+    assert old_talk.end(producer, committed=False).code == E.PRODUCER_FENCED
+    answer = old_talk.init()
     assert (answer.code, answer.producer.epoch) == (E.NONE, 0)
     assert answer.producer.id != producer.id
 

@@ -16,7 +16,7 @@ from pykbroker.coordinator.group.config import GroupConfig, Surroundings
 from pykbroker.coordinator.group.group import GroupKind
 from pykbroker.coordinator.group.modern_group import FIRST_EPOCH, ModernGroup
 from pykbroker.coordinator.group.records import read_key, read_value, tombstone
-from pykbroker.coordinator.group.share_records import ShareMember, ShareTopics, TopicState
+from pykbroker.coordinator.group.share_records import ShareMember, ShareTopics, read_topics
 from pykbroker.coordinator.result import Draft, Now, Record
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.stored.share_group import (
@@ -66,7 +66,7 @@ class ShareGroup(ModernGroup[ShareMember]):
         self.config = config
         self.topics = ShareTopics()
         self.begun_ms: dict[UUID, int] = {}
-        """When a topic's states were last asked to begin; volatile."""
+        """When a topic's states that haven't begun yet were last asked to; volatile."""
 
     # What it shows
 
@@ -88,7 +88,7 @@ class ShareGroup(ModernGroup[ShareMember]):
     @property
     def is_unwritten(self) -> bool:
         """Nobody is in it or about to be, and no record of it has been written."""
-        return super().is_unwritten and not self.topics
+        return super().is_unwritten and not self.topics and not self.begun_ms
 
     # What it allows
 
@@ -256,14 +256,8 @@ def _replay_current(group: ShareGroup, record: Record) -> None:
 
 def _replay_topics(group: ShareGroup, record: Record) -> None:
     value = read_value(record, ShareGroupStatePartitionMetadataValue)
-    if value is None:
-        group.topics = ShareTopics()
-        return
-    group.topics = ShareTopics(
-        {each.topic_id: TopicState(each.topic_name, frozenset(each.partitions)) for each in value.initializing_topics},
-        {each.topic_id: TopicState(each.topic_name, frozenset(each.partitions)) for each in value.initialized_topics},
-        {each.topic_id: each.topic_name for each in value.deleting_topics},
-    )
+    group.topics = ShareTopics() if value is None else read_topics(value)
+    group.begun_ms = {one: ms for one, ms in group.begun_ms.items() if one in group.topics.initializing}
 
 
 REPLAYS: dict[int, Replay] = {

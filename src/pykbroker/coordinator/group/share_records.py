@@ -1,4 +1,4 @@
-"""The records of share groups in `__consumer_offsets` (KIP-932): how they are written.
+"""The records of share groups in `__consumer_offsets` (KIP-932).
 
 Group epoch, members' metadata, target epoch, target and current assignments; and which topics' states have begun, are
 about to, or are to go.
@@ -151,6 +151,15 @@ def topics_record(group_id: str, topics: ShareTopics) -> Record:
         ],
     )
     return Record(keyed(ShareGroupStatePartitionMetadataKey(group_id=group_id)), valued(value))
+
+
+def read_topics(value: ShareGroupStatePartitionMetadataValue) -> ShareTopics:
+    """What such a record says."""
+    return ShareTopics(
+        {each.topic_id: TopicState(each.topic_name, frozenset(each.partitions)) for each in value.initializing_topics},
+        {each.topic_id: TopicState(each.topic_name, frozenset(each.partitions)) for each in value.initialized_topics},
+        {each.topic_id: each.topic_name for each in value.deleting_topics},
+    )
 
 
 def _infos(topics: Topics) -> list[TopicPartitionsInfo]:

@@ -195,11 +195,11 @@ class TransactionShard:
         self._unfinished.clear()
         return taken
 
-    def complete(self, decided: Transaction, now: Now) -> Result[None]:
-        """Every marker of a transaction is written."""
+    def complete(self, decided: Transaction, now: Now, fresh_id: int | None = None) -> Result[None]:
+        """Every marker of a transaction is written; `fresh_id` is for one that is `used_up_by_fencing`."""
         draft = self._draft(now)
         if self.transactions.get(decided.transactional_id) == decided:
-            self._write(draft, decided.completed(now.wall_ms))
+            self._write(draft, decided.completed(now.wall_ms, fresh_id))
         return draft.result(None)
 
     # What is asked about them

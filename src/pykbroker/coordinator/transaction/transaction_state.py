@@ -103,6 +103,12 @@ class Transaction:
         """Whether the producer id has no epoch left to give out."""
         return self.producer_epoch >= LAST_EPOCH
 
+    @property
+    def used_up_by_fencing(self) -> bool:
+        """Whether the coordinator's own abort took the last epoch of all, so that completion brings another id."""
+        at_its_end = self.producer_epoch == MAX_EPOCH and self.next_producer_id == NONE
+        return self.state is PREPARE_ABORT and self.version >= FIRST_WITH_EPOCH_PER_TRANSACTION and at_its_end
+
     def initialized(
         self, timeout_ms: int, expected_epoch: int | None, fresh_id: int | None, now_ms: int
     ) -> Transaction:
@@ -157,7 +163,8 @@ class Transaction:
     def fenced(self, version: int, now_ms: int) -> Transaction:
         """To be aborted by the coordinator, the producer's epoch void.
 
-        It may use up the last epoch of all: the next InitProducerId brings a new producer id.
+        It may use up the last epoch of all. With transaction.version 2 completion brings a new producer id, as the
+        producer may go on after it; else the next InitProducerId does.
         """
         bumps = version >= FIRST_WITH_EPOCH_PER_TRANSACTION
         return self._to(
@@ -169,17 +176,16 @@ class Transaction:
             version=version if bumps else 0,
         )
 
-    def completed(self, now_ms: int) -> Transaction:
-        """Its markers are written."""
+    def completed(self, now_ms: int, fresh_id: int | None = None) -> Transaction:
+        """Its markers are written. `fresh_id` is for one whose id is used up by fencing."""
         done = self._to(
             COMPLETE_COMMIT if self.state is PREPARE_COMMIT else COMPLETE_ABORT,
             partitions=frozenset(),
             next_producer_id=NONE,
             update_ms=now_ms,
         )
-        if self.next_producer_id == NONE:
-            return done
-        return replace(done, producer_id=self.next_producer_id, producer_epoch=0)
+        next_id = fresh_id if self.used_up_by_fencing and fresh_id is not None else self.next_producer_id
+        return done if next_id == NONE else replace(done, producer_id=next_id, producer_epoch=0)
 
     def _to(self, state: TransactionState, **changes: Any) -> Transaction:
         if (self.state, state) not in ALLOWED:
