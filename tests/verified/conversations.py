@@ -80,7 +80,8 @@ def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
             kafka: ApacheKafka = KafkaOnZooKeeper(there, there / "data", config, version, protocol=protocol)
         else:
             kafka = ApacheKafka(folder, version, config | PATIENCE, protocol=protocol)
-        ours = BrokerProcess(data_dir=folder / "ours", config=mine)
+        log = stack.enter_context(open(folder / "ours.txt", "w"))
+        ours = BrokerProcess(data_dir=folder / "ours", config=mine, stderr=log)
         stack.enter_context(kafka)
         stack.enter_context(ours)
         yield Pair(kafka.bootstrap_servers, ours.bootstrap_servers)

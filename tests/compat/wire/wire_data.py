@@ -77,6 +77,7 @@ def produce_to_compacted(talk: Talk) -> None:
 @conversation(3, 13, older=0)
 def produce_idempotently(talk: Talk) -> None:
     topic_id = talk.topic()
+    talk.await_transactions()
     producer = talk.ask(InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000), 1).producer_id
 
     def say(label: str, count: int, sequence: int, epoch: int = 0, producer_id: int = producer) -> None:
@@ -227,6 +228,7 @@ def offset_for_leader_epoch(talk: Talk) -> None:
 
 @conversation(0, 5)
 def init_producer_id(talk: Talk) -> None:
+    talk.await_transactions()
     talk.say("idempotent", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000))
     talk.say("idempotent, timeout 0", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=0))
     if talk.version >= 3:

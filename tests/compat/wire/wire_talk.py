@@ -10,10 +10,13 @@ from uuid import UUID
 from wire_connection import NO_ANSWER, Wire, shown
 
 from pykbroker.protocol.api_keys import ApiKey
+from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.message import Message
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
+from pykbroker.protocol.messages.describe_transactions import DescribeTransactionsRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
+from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 
@@ -36,7 +39,6 @@ def guarded_config(listener: str = "sasl_plaintext") -> dict[str, str]:
     }
 
 
-GROUPS, TRANSACTIONS = 0, 1
 PRODUCE_SERVED = 3
 """The first version of Produce that Apache Kafka 4 takes; for clients' sake it lists older ones (KIP-896)."""
 
@@ -93,13 +95,32 @@ class Talk:
         assert self._served is not None
         return self._served.get(key, range(0))
 
-    def await_found(self, kind: int) -> None:
-        """Return once the coordinator of groups (0) or transactions (1) is there for this conversation's name."""
+    def await_code(self, request: Message, version: int, code: int, of: Callable[[Any], int] | None = None) -> None:
+        """Ask until this is the answer's code; NotServed where the broker says that it doesn't serve that."""
         for _ in range(500):
-            if self.ask(FindCoordinatorRequest(key_type=kind, key=self.name), 2).error_code == 0:
+            answer = self.ask(request, version)
+            found = answer.error_code if of is None else of(answer)
+            if found == code:
                 return
-            time.sleep(0.01)
-        raise AssertionError(f"coordinators of kind {kind} aren't there")
+            if found == ErrorCode.UNSUPPORTED_VERSION:
+                break
+            time.sleep(0.02)
+        raise NotServed(f"{type(request).__name__} {version}: {answer}")
+
+    def await_groups(self) -> None:
+        """Return once groups are served: whoever asks first has the offsets' topic made."""
+        self.await_code(FindCoordinatorRequest(key=self.name), 2, ErrorCode.NONE)
+
+    def await_transactions(self, name: str | None = None) -> None:
+        """Return once transactions of this new name are served, and there are producer ids: Apache Kafka's first block
+        of them takes its time."""
+        key = self.name if name is None else name
+        self.await_code(FindCoordinatorRequest(key_type=1, key=key), 2, ErrorCode.NONE)
+        self.await_code(InitProducerIdRequest(transactional_id=None), 4, ErrorCode.NONE)
+        described = DescribeTransactionsRequest(transactional_ids=[key])
+        self.await_code(
+            described, 0, ErrorCode.TRANSACTIONAL_ID_NOT_FOUND, lambda answer: answer.transaction_states[0].error_code
+        )
 
     def mask(self, name: str, replacement: str) -> None:
         """Show `replacement` where this text stands in answers."""
@@ -199,7 +220,7 @@ def hold(bootstrap: str, name: str, version: int, served: Mapping[int, range] | 
     held = CONVERSATIONS[name]
     talk = Talk(bootstrap, prefix, version, user="admin" if held.guarded else None, served=served)
     try:
-        talk.await_found(GROUPS)
+        talk.await_groups()
         held.talk(talk)
     except NotServed:
         return None

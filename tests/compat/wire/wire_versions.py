@@ -21,20 +21,27 @@ CONTROLLERS = frozenset(
     )
 )
 """APIs of a quorum of controllers: this project's brokers have a ZooKeeper instead."""
+NOT_HERE = CONTROLLERS | {ApiKey.STREAMS_GROUP_HEARTBEAT, ApiKey.STREAMS_GROUP_DESCRIBE}
+"""What isn't served here: see apis/gaps.py, too."""
+FEATURES = ("group.version", "share.version", "transaction.version")
+"""Those that aren't about a quorum of controllers, or Kafka Streams' groups."""
 
 
 @conversation(0, 4)
 def versions_listed(talk: Talk) -> None:
     answer = talk.ask(ApiVersionsRequest(client_software_name="wire", client_software_version="1.0"))
-    listed = {ApiKey(one.api_key).name: one for one in answer.api_keys}
+    listed = {ApiKey(one.api_key).name: one for one in answer.api_keys if one.api_key not in NOT_HERE}
+    others = [ApiKey(one.api_key).name for one in answer.api_keys if one.api_key in NOT_HERE]
+    talk.said["APIs of a quorum or of Kafka Streams' groups"] = " ".join(sorted(others))
     talk.said["APIs"] = " ".join(sorted(listed))
     talk.said["oldest"] = " ".join(f"{name}={one.min_version}" for name, one in sorted(listed.items()))
     talk.said["newest"] = " ".join(f"{name}={one.max_version}" for name, one in sorted(listed.items()))
     if talk.version >= 3:
-        features = sorted(answer.supported_features, key=lambda one: one.name)
-        talk.said["features"] = " ".join(f"{one.name}={one.min_version}-{one.max_version}" for one in features)
-        final = sorted(answer.finalized_features, key=lambda one: one.name)
-        talk.said["features in force"] = " ".join(f"{one.name}={one.max_version_level}" for one in final)
+        known = {one.name: f"{one.min_version}-{one.max_version}" for one in answer.supported_features}
+        final = {one.name: one.max_version_level for one in answer.finalized_features}
+        for name in FEATURES:
+            talk.said[name] = f"{known.get(name)}, in force: {final.get(name)}"
+        talk.said["other features"] = " ".join(sorted(known.keys() - set(FEATURES)))
 
 
 @conversation(0, 0)
