@@ -31,6 +31,7 @@ AUTHORIZERS = {
     "3": "kafka.security.authorizer.AclAuthorizer",
     "4": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 }
+AT_ONCE = 6
 PATIENCE = {"broker.session.timeout.ms": "18000"}
 """On a busy machine."""
 ALONE = {
@@ -88,21 +89,20 @@ def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
 
 
 def converse(brokers: Pair, version: str, *, guarded: bool, names: list[str]) -> Comparison:
-    """Holds all conversations of a kind with both at once."""
+    """Holds all conversations of a kind with both, some at a time: each has topics and groups of its own."""
     served = versions_served(brokers.theirs, "admin" if guarded else None)
-    theirs: Talks = {}
-    ours: Talks = {}
-    with ThreadPoolExecutor(2) as pool:
-        for name, held in CONVERSATIONS.items():
-            if held.guarded != guarded or (names and name not in names):
-                continue
-            for one in held.older if version[0] == "3" else held.versions:
-                asked = [pool.submit(hold, bootstrap, name, one, served) for bootstrap in brokers]
-                answers = [future.result() for future in asked]
-                if answers[0] is not None:
-                    theirs[name, one] = answers[0]
-                    ours[name, one] = answers[1] or {}
-    return Comparison(version, served, theirs, ours)
+    older = version[0] == "3"
+    chosen = [
+        (name, one)
+        for name, held in CONVERSATIONS.items()
+        for one in (held.older if older else held.versions)
+        if held.guarded == guarded and (not names or name in names)
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        both = [[pool.submit(hold, bootstrap, *talk, served) for bootstrap in brokers] for talk in chosen]
+        said = {talk: [one.result() for one in pair] for talk, pair in zip(chosen, both, strict=True)}
+    theirs = {talk: answers[0] for talk, answers in said.items() if answers[0] is not None}
+    return Comparison(version, served, theirs, {talk: said[talk][1] or {} for talk in theirs})
 
 
 class Comparison:

@@ -10,6 +10,7 @@ from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
 from pykbroker.protocol.records.batch import (
     ATTRIBUTES_AT,
+    CODEC_MASK,
     HEADER_SIZE,
     LOG_OVERHEAD,
     MIN_BATCH_LENGTH,
@@ -17,6 +18,7 @@ from pykbroker.protocol.records.batch import (
     PRODUCER_AT,
     TRANSACTIONAL_BIT,
 )
+from pykbroker.protocol.records.compression import Compression
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import CloseConnection, RequestContext, handles
 from pykbroker.server.transaction_verifier import Admission, Operation
@@ -29,6 +31,7 @@ FIRST_WITH_MAGIC_2 = 3
 FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_LEADERS = 10
 FIRST_WITH_TOPIC_IDS = 13
+FIRST_WITH_ZSTD = 7
 FIRST_WITH_ABORTABLE = 11
 FIRST_THAT_ADDS_PARTITIONS = 12
 ACKS = (-1, 0, 1)
@@ -219,7 +222,8 @@ def _append(
 def _one_batch(records: memoryview | None, version: int) -> memoryview:
     """What Kafka checks before it looks at the partition: one whole batch of a known format. The log checks the rest.
 
-    Returns the batch without an incomplete one behind it. Raises INVALID_RECORD, CORRUPT_MESSAGE.
+    Returns the batch without an incomplete one behind it. Raises INVALID_RECORD, CORRUPT_MESSAGE, and
+    UNSUPPORTED_COMPRESSION_TYPE for Zstandard before version 7 (KIP-110).
     """
     if records is None or len(records) < MIN_SCAN:
         raise KafkaError(ErrorCode.INVALID_RECORD)
@@ -232,6 +236,8 @@ def _one_batch(records: memoryview | None, version: int) -> memoryview:
     rest = len(records) - size
     if rest < 0 or magic != 2 or (rest >= MIN_SCAN and _LENGTH_AND_MAGIC.unpack_from(records, size)[0] <= rest):
         raise KafkaError(ErrorCode.INVALID_RECORD)
+    if version < FIRST_WITH_ZSTD and records[ATTRIBUTES_AT + 1] & CODEC_MASK == Compression.ZSTD:
+        raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
     return records[:size] if rest else records
 
 

@@ -65,6 +65,10 @@ def produce_errors(talk: Talk) -> None:
     }
     for label, (records, options) in tries.items():
         talk.say(label, produce(talk, records, **({"topic_id": topic_id} | options)))
+    request = produce(talk, batch(), topic_id=topic_id)
+    request.topic_data[0].partition_data *= 2
+    talk.say("a partition twice", request)
+    talk.say("no partition", ProduceRequest(acks=1, timeout_ms=5000, topic_data=[]))
 
 
 @conversation(3, 13, older=0)
