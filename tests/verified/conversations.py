@@ -32,9 +32,12 @@ AUTHORIZERS = {
     "4": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 }
 AT_ONCE = 6
+ALONE = ("delete_groups", "offset_commit_errors", "produce_in_a_transaction")
+"""Held when no other is: about the group without a name, and what Apache Kafka answers otherwise when it verifies
+producers of several versions at once."""
 PATIENCE = {"broker.session.timeout.ms": "18000"}
 """On a busy machine."""
-ALONE = {
+BY_ITSELF = {
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.replication.factor": "1",
@@ -62,7 +65,7 @@ def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
     """Apache Kafka and pykbroker, told the same. Raises Unavailable."""
     major = version[0]
     haste = dict(word.split("=", 1) for word in HASTE if "=" in word)
-    config = ALONE | (SHARING | haste if major != "3" else {})
+    config = BY_ITSELF | (SHARING | haste if major != "3" else {})
     protocol = "SASL_PLAINTEXT" if guarded else "PLAINTEXT"
     if guarded:
         config |= guarded_config() | {"authorizer.class.name": AUTHORIZERS[major]}
@@ -98,9 +101,14 @@ def converse(brokers: Pair, version: str, *, guarded: bool, names: list[str]) ->
         for one in (held.older if older else held.versions)
         if held.guarded == guarded and (not names or name in names)
     ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        both = [[pool.submit(hold, bootstrap, *talk, served) for bootstrap in brokers] for talk in chosen]
-        said = {talk: [one.result() for one in pair] for talk, pair in zip(chosen, both, strict=True)}
+    said = {}
+    for at_once, talks in (
+        (AT_ONCE, [talk for talk in chosen if talk[0] not in ALONE]),
+        (len(brokers), [talk for talk in chosen if talk[0] in ALONE]),
+    ):
+        with ThreadPoolExecutor(at_once) as pool:
+            both = [[pool.submit(hold, bootstrap, *talk, served) for bootstrap in brokers] for talk in talks]
+            said |= {talk: [one.result() for one in pair] for talk, pair in zip(talks, both, strict=True)}
     theirs = {talk: answers[0] for talk, answers in said.items() if answers[0] is not None}
     return Comparison(version, served, theirs, {talk: said[talk][1] or {} for talk in theirs})
 

@@ -17,6 +17,7 @@ from pykbroker.protocol.records.batch import (
     MIN_SCAN,
     PRODUCER_AT,
     TRANSACTIONAL_BIT,
+    batches,
 )
 from pykbroker.protocol.records.compression import Compression
 from pykbroker.protocol.topic_partition import TopicPartition
@@ -192,7 +193,12 @@ def _append(
     try:
         if replicas.find(tp) is None and context.services.metadata.partition(tp) is None:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-        records = _one_batch(records, context.api_version)
+        if context.api_version < FIRST_WITH_MAGIC_2:
+            records = _whole_messages(records)
+            if not len(records):
+                return None
+        else:
+            records = _one_batch(records, context.api_version)
         if request.acks not in ACKS:
             raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
         if context.services.metadata.is_internal(tp.topic) and context.client_id != ADMIN_CLIENT_ID:
@@ -219,6 +225,13 @@ def _append(
     return info
 
 
+def _whole_messages(records: memoryview | None) -> memoryview:
+    """What versions 0-2 bring, without an incomplete message at the end; of none left Kafka makes nothing."""
+    if records is None:
+        return memoryview(b"")
+    return records[: sum(entry.size for entry in batches(records))]
+
+
 def _one_batch(records: memoryview | None, version: int) -> memoryview:
     """What Kafka checks before it looks at the partition: one whole batch of a known format. The log checks the rest.
 
@@ -230,8 +243,6 @@ def _one_batch(records: memoryview | None, version: int) -> memoryview:
     length, magic = _LENGTH_AND_MAGIC.unpack_from(records)
     if length < MIN_BATCH_LENGTH or not 0 <= magic <= 2:
         raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"A batch of length {length} and magic {magic}", [])
-    if version < FIRST_WITH_MAGIC_2:
-        return records
     size = LOG_OVERHEAD + length
     rest = len(records) - size
     if rest < 0 or magic != 2 or (rest >= MIN_SCAN and _LENGTH_AND_MAGIC.unpack_from(records, size)[0] <= rest):

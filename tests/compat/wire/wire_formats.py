@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from wire_connection import NO_ANSWER
-from wire_data import batch, fetch, now_ms, produce
+from wire_data import batch, fetch, now_ms, produce, say_fetch
 from wire_talk import Talk, conversation, older
 
 from pykbroker.protocol.records.batch import build_batch
@@ -17,7 +17,7 @@ ATTRIBUTES_LOW = 22
 """The byte of a batch that names its codec."""
 
 
-@conversation(3, 13, older=0)
+@conversation(3, 13)
 def compressed(talk: Talk) -> None:
     """Zstandard is for versions that name it (KIP-110)."""
     topic_id = talk.topic()
@@ -76,7 +76,8 @@ def message_sets(talk: Talk) -> None:
     }.items():
         talk.say(label, produce(talk, records, topic_id=topic_id, acks=-1))
     for version in (0, 1, 2, 3, 4, 11):
-        talk.say(f"fetched in version {version}", fetch(talk, topic_id, 0, partition_max_bytes=100_000), version)
+        request = fetch(talk, topic_id, 0, partition_max_bytes=100_000)
+        say_fetch(talk, f"fetched in version {version}", request, version)
 
 
 @conversation(0, 0)

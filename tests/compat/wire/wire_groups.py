@@ -253,6 +253,7 @@ def list_groups(talk: Talk) -> None:
 @conversation(0, 2)
 def delete_groups(talk: Talk) -> None:
     talk.say("unknown", DeleteGroupsRequest(groups_names=[talk.name]))
+    talk.ask(DeleteGroupsRequest(groups_names=[""]))
     talk.say("empty id", DeleteGroupsRequest(groups_names=[""]))
     member, _ = joined(talk)
     talk.say("in use", DeleteGroupsRequest(groups_names=[talk.name]))
