@@ -71,9 +71,9 @@ PAGE = """# Where it differs from Apache Kafka
 
 {made}
 
-On purpose, and nowhere else that we know of: `make verified` holds the conversations of `tests/compat/wire/` with this
-broker and with Apache Kafka 4.3.0 (KRaft) and 3.9.1 (ZooKeeper) side by side, runs the table of behaviours with both, and
-allows these lines alone. What isn't there yet is named in `src/pykbroker/apis/gaps.py`.
+On purpose, and nowhere else that we know of: `make verified` holds the conversations of `tests/compat/wire/` with
+this broker and with Apache Kafka 4.3.0 (KRaft) and 3.9.1 (ZooKeeper) side by side, runs the table of behaviours with
+both, and allows these lines alone. What isn't there yet is named in `src/pykbroker/apis/gaps.py`.
 
 ## Defaults
 
@@ -85,8 +85,8 @@ allows these lines alone. What isn't there yet is named in `src/pykbroker/apis/g
 
 ## Answers
 
-`tests/compat/wire/test_wire.py` (the recordings) and `make verified` (Apache Kafka itself) know these, and fail when one
-of them no longer differs.
+`tests/compat/wire/test_wire.py` (the recordings) and `make verified` (Apache Kafka itself) know these, and fail when
+one of them no longer differs.
 
 | conversation | steps | why |
 | --- | --- | --- |

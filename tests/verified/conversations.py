@@ -7,7 +7,7 @@ are alike. What 4.3.0 says is compared with its recording, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,7 +91,7 @@ def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
         yield Pair(kafka.bootstrap_servers, ours.bootstrap_servers)
 
 
-def converse(brokers: Pair, version: str, *, guarded: bool, names: list[str]) -> Comparison:
+def converse(brokers: Pair, version: str, *, guarded: bool, names: Sequence[str]) -> Comparison:
     """Holds all conversations of a kind with both, some at a time: each has topics and groups of its own."""
     served = versions_served(brokers.theirs, "admin" if guarded else None)
     older = version[0] == "3"

@@ -226,7 +226,8 @@ def describe_configs(talk: Talk) -> None:
         talk.note(label, answer)
 
     topic_keys = ["cleanup.policy", "retention.ms", "segment.bytes", "compression.type"]
-    say("topic", 2, talk.name, topic_keys)
+    of_version = "" if talk.version else " (version 0)"
+    say(f"topic{of_version}", 2, talk.name, topic_keys)
     if talk.version:
         say("topic with synonyms", 2, talk.name, topic_keys, include_synonyms=True)
         say("broker with synonyms", 4, "1", ["log.retention.ms", "num.io.threads"], include_synonyms=True)
@@ -240,7 +241,7 @@ def describe_configs(talk: Talk) -> None:
     say("bad topic name", 2, "bad name!", None)
     say("empty topic name", 2, "", None)
     broker_keys = ["log.retention.hours", "message.max.bytes", "num.partitions", "ssl.key.password"]
-    say("broker", 4, "1", broker_keys)
+    say(f"broker{of_version}", 4, "1", broker_keys)
     say("unknown broker", 4, "99", broker_keys)
     say("broker without number", 4, "one", broker_keys)
     say("unknown type", 77, "x", None)

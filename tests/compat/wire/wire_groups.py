@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from wire_talk import Talk, conversation
+from wire_talk import Talk, conversation, older
 
 from pykbroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsRequest
@@ -163,7 +163,7 @@ def commit(talk: Talk, offset: int, topic_id: UUID, **options: Any) -> OffsetCom
     return OffsetCommitRequest(**({"group_id": talk.name, "topics": [topic]} | options))
 
 
-@conversation(2, 10, older=0)
+@conversation(2, 10, older=1)
 def offset_commit_errors(talk: Talk) -> None:
     topic_id = talk.topic()
 
@@ -186,7 +186,7 @@ def offset_commit_errors(talk: Talk) -> None:
     say("generation to come", 6, generation_id_or_member_epoch=generation + 1, member_id=member)
 
 
-@conversation(1, 10, older=0)
+@conversation(1, 10)
 def offset_fetch(talk: Talk) -> None:
     topic_id = talk.topic(partitions=2)
     talk.ask(commit(talk, 7, topic_id), 7)
@@ -214,6 +214,17 @@ def offset_fetch(talk: Talk) -> None:
     if talk.version >= 2:
         say("all", talk.name, None)
         say("all of an unknown group", f"{talk.name}-b", None)
+
+
+@older(0, 0)
+def offsets_of_the_first_version(talk: Talk) -> None:
+    """Apache Kafka 3.9 keeps these in its ZooKeeper."""
+    topic_id = talk.topic()
+    talk.say("committed", commit(talk, 7, topic_id))
+    asked = OffsetFetchRequest.Topic(name=talk.name, partition_indexes=[0])
+    talk.say("fetched", OffsetFetchRequest(group_id=talk.name, topics=[asked]))
+    talk.say("fetched in another version", OffsetFetchRequest(group_id=talk.name, topics=[asked]), 1)
+    talk.say("nothing committed", OffsetFetchRequest(group_id=f"{talk.name}-b", topics=[asked]))
 
 
 @conversation(0, 6)
