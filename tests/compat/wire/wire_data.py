@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -124,18 +123,15 @@ def fetch(talk: Talk, topic_id: UUID, offset: int, suffix: str = "", **options: 
 
 
 def say_fetch(talk: Talk, label: str, request: FetchRequest, version: int | None = None) -> None:
-    """Ask for records and note them; those of old formats by message, since Apache Kafka pads what it converts."""
+    """Ask for records and note them; of those in old formats the first, since Apache Kafka cuts or pads what it converts
+    to the size that it had."""
     answer = talk.ask(request, version)
     if (talk.version if version is None else version) < FIRST_UNCONVERTED:
         for part in (part for topic in answer.responses for part in topic.partitions):
             if part.records:
-                part.records = " ".join(_messages(memoryview(part.records)))
+                first = next(batches(part.records))
+                part.records = f"from {first.base_offset} in format {first.magic}"
     talk.note(label, answer)
-
-
-def _messages(records: memoryview) -> Iterator[str]:
-    for entry in batches(records):
-        yield f"{entry.base_offset} in format {entry.magic}"
 
 
 @conversation(4, 17, older=0)

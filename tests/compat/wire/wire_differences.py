@@ -154,6 +154,18 @@ NEWER: Lines = _lines(
             "refused": ("CONSUMER_GROUP_HEARTBEAT 0", "CONSUMER_GROUP_DESCRIBE 0"),
         },
     ),
+    (
+        "4.3 has no expiry beside an error",
+        {
+            "refused": (
+                *(f"RENEW_DELEGATION_TOKEN {version}" for version in range(3)),
+                *(f"EXPIRE_DELEGATION_TOKEN {version}" for version in range(3)),
+            ),
+            "delegation_tokens": (
+                *("an unknown one renewed", "an unknown one expired", "expired by another", "expired again"),
+            ),
+        },
+    ),
     ("it is for controllers of the kind that 4.3 has", {"unserved": ("ALLOCATE_PRODUCER_IDS",)}),
     (
         "4.3 says less, or more, to who may not",
