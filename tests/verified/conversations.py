@@ -32,7 +32,7 @@ AUTHORIZERS = {
     "4": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 }
 AT_ONCE = 6
-ALONE = ("delete_groups", "offset_commit_errors", "produce_in_a_transaction")
+ALONE = ("delete_groups", "offset_commit_errors", "produce_in_a_transaction", "txn_offset_commit")
 """Held when no other is: about the group without a name, and what Apache Kafka answers otherwise when it verifies
 producers of several versions at once."""
 PATIENCE = {"broker.session.timeout.ms": "18000"}

@@ -123,8 +123,8 @@ def fetch(talk: Talk, topic_id: UUID, offset: int, suffix: str = "", **options: 
 
 
 def say_fetch(talk: Talk, label: str, request: FetchRequest, version: int | None = None) -> None:
-    """Ask for records and note them; of those in old formats the first, since Apache Kafka cuts or pads what it converts
-    to the size that it had."""
+    """Ask for records and note them; of those in old formats the first: Apache Kafka cuts or pads what it converts to
+    the size that it had."""
     answer = talk.ask(request, version)
     if (talk.version if version is None else version) < FIRST_UNCONVERTED:
         for part in (part for topic in answer.responses for part in topic.partitions):
