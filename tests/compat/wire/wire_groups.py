@@ -230,6 +230,7 @@ def offsets_of_the_first_version(talk: Talk) -> None:
 @conversation(0, 6)
 def describe_groups(talk: Talk) -> None:
     talk.say("unknown", DescribeGroupsRequest(groups=[talk.name]))
+    talk.ask(DeleteGroupsRequest(groups_names=[""]), 2)
     talk.say("empty id", DescribeGroupsRequest(groups=[""]))
     member, _ = joined(talk)
     talk.say("stable", DescribeGroupsRequest(groups=[talk.name]))
