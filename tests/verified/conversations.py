@@ -156,7 +156,7 @@ class Comparison:
 
     def _shown(self, step: tuple[str, str], versions: list[int]) -> str:
         name, label = step
-        lines = [f"{name} {','.join(map(str, versions))}: {label}"]
+        lines = [f"Apache Kafka {self.version}: {name} {','.join(map(str, versions))}: {label}"]
         for who, talks in (("theirs", self.theirs), ("ours", self.ours)):
             lines.append(f"  {who}: {talks[name, versions[-1]].get(label, 'nothing')}")
         return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 from wire_differences import differing, without_known_differences
@@ -42,9 +43,25 @@ def test_answers_as_an_older_apache_kafka(request: pytest.FixtureRequest, name: 
     assert answers == without_known_differences(name, expected(name, version, OLDER_RECORDED), "3")
 
 
-@pytest.mark.parametrize(("name", "label"), list(differing("4")))
+def recorded(name: str, label: str) -> list[tuple[int, Path]]:
+    """Where the answer to a step was recorded: in which versions, from which Apache Kafka."""
+    held = CONVERSATIONS[name]
+    places = [(one, RECORDED) for one in held.versions]
+    places += [(one, OLDER_RECORDED) for talk, one in OLDER_TALKS if talk == name]
+    return [(one, file) for one, file in places if label in expected(name, one, file)]
+
+
+KNOWN = [line for line in differing("4") if recorded(*line)]
+"""What is about APIs that 3.9.1 alone has, or differs from 3.9.1 alone, is known to tests.verified."""
+
+
+@pytest.mark.parametrize(("name", "label"), KNOWN)
 def test_known_difference_is_one(request: pytest.FixtureRequest, name: str, label: str) -> None:
     bootstrap = address(request, name)
-    versions = CONVERSATIONS[name].versions
-    alike = [one for one in versions if said(bootstrap, name, one).get(label) == expected(name, one).get(label)]
-    assert alike != list(versions), "answered as Apache Kafka does: take it off wire_differences.py"
+    places = recorded(name, label)
+    alike = [
+        (one, file)
+        for one, file in places
+        if said(bootstrap, name, one).get(label) == expected(name, one, file).get(label)
+    ]
+    assert alike != places, "answered as Apache Kafka does: take it off wire_differences.py"
