@@ -20,17 +20,20 @@ WORDS = (
 def text_values(size: int) -> list[bytes]:
     """Distinct values of exactly `size` bytes each."""
     source = random.Random(size)
-    return [_value(source, size) for _ in range(max(1, min(MOST_DISTINCT, DISTINCT_BYTES // size)))]
+    return [value(source, size) for _ in range(max(1, min(MOST_DISTINCT, DISTINCT_BYTES // size)))]
 
 
-def _value(source: random.Random, size: int) -> bytes:
+def value(source: random.Random, size: int) -> bytes:
+    """The next value of a source: the head of a line of JSON, and a brace at its end."""
     fields = {
         "id": source.getrandbits(40),
         "at": 1_700_000_000_000 + source.randrange(10**9),
         "user": f"u{source.randrange(100_000):05d}",
         "kind": source.choice(WORDS),
     }
-    text = json.dumps(fields, separators=(",", ":"))[:-1]
-    while len(text) < size:
-        text += f',"{source.choice(WORDS)}":"{source.choice(WORDS)} {source.randrange(10**6)}"'
-    return text[: size - 1].encode() + b"}"
+    parts = [json.dumps(fields, separators=(",", ":"))[:-1]]
+    left = size - len(parts[0])
+    while left > 0:
+        parts.append(f',"{source.choice(WORDS)}":"{source.choice(WORDS)} {source.randrange(10**6)}"')
+        left -= len(parts[-1])
+    return "".join(parts)[: size - 1].encode() + b"}"

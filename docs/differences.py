@@ -65,6 +65,12 @@ BEHAVIOURS = (
         "scenarios/test_changing_listeners.py",
         "test_what_is_refused_leaves_everything_as_it_was",
     ),
+    Behaviour(
+        "DescribeConfigs shows `inter.broker.protocol.version`, as up to Apache Kafka 3.9",
+        "user interfaces look for it, or for `metadata.version`, before they offer what newer brokers can",
+        "config/test_describe.py",
+        "test_what_user_interfaces_tell_the_version_by",
+    ),
 )
 
 PAGE = """# Where it differs from Apache Kafka

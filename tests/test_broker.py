@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,33 @@ def test_a_broker_that_is_started_again_has_its_port_again(tmp_path: Path) -> No
             assert consume(client, "kept") == [b"a"]
 
 
+@pytest.mark.parametrize("how", [KafkaBroker.stop, KafkaBroker.kill])
+def test_a_forked_child_of_a_test_holds_nothing_of_its_broker(
+    tmp_path: Path, how: Callable[[KafkaBroker], None]
+) -> None:
+    waits, says = os.pipe()
+    with KafkaBroker(data_dir=tmp_path) as broker, connect(broker) as client:
+        metadata(client)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # multiprocessing forks so, too; Python 3.12 warns of the threads.
+            child = os.fork()
+        if child == 0:
+            os.read(waits, 1)
+            os._exit(0)
+        try:
+            how(broker)
+            with pytest.raises(ConnectionError):
+                metadata(client)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((broker.host, broker.port))
+            broker.start()
+        finally:
+            os.write(says, b".")
+            os.waitpid(child, 0)
+            os.close(waits)
+            os.close(says)
+
+
 @pytest.mark.slow
 def test_a_process_that_is_started_again_has_its_port_again(tmp_path: Path) -> None:
     with BrokerProcess(data_dir=tmp_path) as broker:
@@ -261,3 +290,11 @@ async def test_in_a_trio_program_a_start_that_fails_is_one_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartupError):
         async with open_kafka_broker(port=taken.getsockname()[1]):
             pass
+
+
+def test_a_broker_that_runs_is_not_started_twice() -> None:
+    with KafkaBroker() as broker:
+        with pytest.raises(StartupError, match="runs already"):
+            broker.start()
+        with connect(broker) as client:
+            assert create(client, "t") == ErrorCode.NONE

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,29 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def fill_up(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.slow
+def test_a_broker_stops_on_a_disk_that_is_full_to_the_last_byte(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with small_disk(data, "4m"):
+        with KafkaBroker(data_dir=data) as broker, connect(broker) as client:
+            create(client, "t")
+            assert produce(client, "t", b"kept") == (OK, 0)
+            fill_up(data / "fill")
+        (data / "fill").unlink()
+        with KafkaBroker(data_dir=data) as broker, connect(broker) as client:
+            assert fetch(client, "t") == (OK, [b"kept"])
+            assert produce(client, "t", b"more") == (OK, 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")

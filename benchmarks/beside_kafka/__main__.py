@@ -24,7 +24,7 @@ from benchmarks import report
 from benchmarks.beside_kafka.brokers import BROKERS, Standing
 from benchmarks.beside_kafka.lines import LINES
 from benchmarks.beside_kafka.measuring import FULL, QUICK, Cell, Effort, cells
-from benchmarks.beside_kafka.page import dots, page
+from benchmarks.beside_kafka.page import dots, page, tables
 from benchmarks.beside_kafka.plot import svg
 from benchmarks.beside_kafka.results import Results
 from benchmarks.targets import ROOT
@@ -60,21 +60,21 @@ def main() -> int:
     if is_kept:
         write(results)
     else:
-        print(page(results, LINES))
+        print(tables(results, LINES))
     return 1 if results.failures else 0
 
 
 def measure(standing: Standing, effort: Effort, rounds: int, only: str, results: Results, is_kept: bool) -> None:
     """All rounds, after one that isn't recorded."""
     if is_kept:
-        for cell in chosen(QUICK, rounds, only):
+        for cell in chosen(QUICK, only, is_last=False):
             for broker in BROKERS:
                 if cell.measure is not None:
                     one(cell, broker, standing, 0, Results())
     begun = time.monotonic()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        for cell in chosen(effort, number, only):
+        for cell in chosen(effort, only, is_last=number == rounds - 1):
             for broker in BROKERS if number % 2 == 0 else BROKERS[::-1]:
                 one(cell, broker, standing, number, results)
             results.minutes = (time.monotonic() - begun) / 60
@@ -83,8 +83,8 @@ def measure(standing: Standing, effort: Effort, rounds: int, only: str, results:
                 KEPT.write_text(results.to_json())
 
 
-def chosen(effort: Effort, number: int, only: str) -> Iterator[Cell]:
-    return (cell for cell in cells(effort, number) if only in cell.name)
+def chosen(effort: Effort, only: str, *, is_last: bool) -> Iterator[Cell]:
+    return (cell for cell in cells(effort, is_last=is_last) if only in cell.name)
 
 
 def one(cell: Cell, broker: str, standing: Standing, number: int, results: Results) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ class Standing:
         else:
             try:
                 metadata_answer(process.bootstrap_servers)
-            except OSError:
+            except (OSError, RuntimeError, struct.error):
                 process.stop()
                 process.start()
         first_produce(process.bootstrap_servers, "started")

@@ -7,6 +7,8 @@ from benchmarks.beside_kafka.results import Line
 SIZES = {100: "100 B", 1_000: "1 KB", 10_000: "10 KB"}
 PARTITIONS = (1, 12)
 CODECS = {"none": "plain", "lz4": "lz4", "zstd": "zstd"}
+RATES = (2, 10)
+"""Requests a second of each of the many clients."""
 MANY_PARTITIONS = (1_000, 10_000)
 PROTOCOLS = ("classic", "consumer")
 
@@ -27,18 +29,16 @@ def throughput_name(size: int, partitions: int, codec: str) -> str:
 
 
 def _throughput() -> list[Line]:
-    names = [
-        throughput_name(size, partitions, codec) for size in SIZES for partitions in PARTITIONS for codec in CODECS
-    ]
+    shapes = [(size, partitions, codec) for size in SIZES for partitions in PARTITIONS for codec in CODECS]
     lines = []
     for section, way in ((PRODUCE, "produce"), (CONSUME, "consume")):
-        lines += [
-            Line(section, f"{way} {name}", "mb_per_s", f"{way} {name}, MB/s", ",.0f", "more", 1.0) for name in names
-        ]
+        names = [f"{way} {throughput_name(*shape)}" for shape in shapes]
+        lines += [Line(section, name, "mb_per_s", f"{name}, MB/s", ",.0f", "more", 1.0) for name in names]
     for way in ("produce", "consume"):
-        for name in names:
-            words = f"{way} {name}, CPU s/GB"
-            lines.append(Line(CPU, f"{way} {name}", "cpu_s_per_gb", words, ".2f", target=1.0, plotted=False))
+        for shape in shapes:
+            name, plotted = f"{way} {throughput_name(*shape)}", shape[2] == "none"
+            words = f"{name}, CPU s/GB"
+            lines.append(Line(CPU, name, "cpu_s_per_gb", words, ".2f", target=1.0, plotted=plotted))
     return lines
 
 
@@ -67,6 +67,23 @@ def _latencies() -> list[Line]:
     return lines
 
 
+def many_name(rate: int) -> str:
+    return f"1,000 clients, each {rate} requests/s"
+
+
+def _many() -> list[Line]:
+    lines = []
+    for rate in RATES:
+        name = many_name(rate)
+        lines += [
+            Line(MANY, name, "per_s", f"{name}, answers/s", ",.0f", "more"),
+            Line(MANY, name, "p50", f"{name}, p50, ms", ".2f"),
+            Line(MANY, name, "p99", f"{name}, p99, ms", ".2f"),
+            Line(MANY, name, "cpu", f"{name}, broker CPU s per second", ".2f", plotted=False),
+        ]
+    return lines
+
+
 def _partitions() -> list[Line]:
     lines = []
     for count in MANY_PARTITIONS:
@@ -86,10 +103,7 @@ LINES = [
     *_throughput(),
     *_java(),
     *_latencies(),
-    Line(MANY, "many clients", "per_s", "1,000 clients at 10 requests/s, answers/s", ",.0f", "more"),
-    Line(MANY, "many clients", "p50", "1,000 clients, p50, ms", ".2f"),
-    Line(MANY, "many clients", "p99", "1,000 clients, p99, ms", ".2f"),
-    Line(MANY, "many clients", "cpu", "1,000 clients, broker CPU s per second", ".2f", plotted=False),
+    *_many(),
     *_partitions(),
     *(
         Line(GROUPS, f"{protocol} group", "seconds", f"99 members join a stable {protocol} group of one, s", ".2f")

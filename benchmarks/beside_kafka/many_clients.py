@@ -20,8 +20,6 @@ from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
 from pykbroker.testing.client import as_bytes
 
 CLIENTS = 1_000
-PER_CLIENT = 10
-"""Requests per second."""
 SIZE = 100
 GIVE_UP = 30.0
 RECEIVED = 65_536
@@ -69,8 +67,8 @@ def frames(topic: str, partitions: int) -> list[bytes]:
     return [b"".join(map(as_bytes, pieces)) for pieces in encoded]
 
 
-def many_clients(target: Target, topic: str, partitions: int, seconds: float) -> dict[str, float]:
-    """Answers per second, percentiles in ms, and the broker's CPU seconds per second."""
+def many_clients(target: Target, topic: str, partitions: int, rate: int, seconds: float) -> dict[str, float]:
+    """`rate` requests a second of each client: answers/s, percentiles in ms, the broker's CPU seconds per second."""
     host, _, port = target.bootstrap.rpartition(":")
     made = frames(topic, partitions)
     clients = [Client((host, int(port)), made[number % partitions]) for number in range(CLIENTS)]
@@ -79,7 +77,7 @@ def many_clients(target: Target, topic: str, partitions: int, seconds: float) ->
         if len(sizes) > 1:
             raise LostRecordsError("answers differ in size")
         cpu, begun = target.cpu_seconds(), time.perf_counter()
-        samples = _drive(clients, sizes.pop(), int(CLIENTS * PER_CLIENT * seconds))
+        samples = _drive(clients, sizes.pop(), 1 / (CLIENTS * rate), int(CLIENTS * rate * seconds))
         took = time.perf_counter() - begun
         used = target.cpu_seconds() - cpu
     finally:
@@ -88,11 +86,10 @@ def many_clients(target: Target, topic: str, partitions: int, seconds: float) ->
     return {"per_s": len(samples) / took, "cpu": used / took} | percentiles(samples)
 
 
-def _drive(clients: list[Client], answer: int, count: int) -> list[float]:
+def _drive(clients: list[Client], answer: int, interval: float, count: int) -> list[float]:
     """Sends `count` requests, one client after the other, and waits for the last answer."""
     samples: list[float] = []
     by_number = {client.socket.fileno(): client for client in clients}
-    interval = 1 / (CLIENTS * PER_CLIENT)
     with select.epoll() as poll:
         for number in by_number:
             poll.register(number, select.EPOLLIN)

@@ -37,11 +37,12 @@ class Effort:
     latencies: int
     seconds_of_many: float
     rounds: int
-    rounds_with_10_000_partitions: int
+    last_partitions: tuple[int, ...]
+    """Topics of so many partitions are made in the last round alone."""
 
 
-FULL = Effort({100: 80_000_000, 1_000: 250_000_000, 10_000: 300_000_000}, 400_000, 1500, 3.0, 5, 2)
-QUICK = Effort({100: 10_000_000, 1_000: 20_000_000, 10_000: 20_000_000}, 50_000, 250, 1.0, 1, 0)
+FULL = Effort({100: 80_000_000, 1_000: 250_000_000, 10_000: 300_000_000}, 400_000, 1500, 3.0, 5, (10_000,))
+QUICK = Effort({100: 10_000_000, 1_000: 20_000_000, 10_000: 20_000_000}, 50_000, 250, 1.0, 1, ())
 
 
 class Cell(NamedTuple):
@@ -52,7 +53,7 @@ class Cell(NamedTuple):
     alone: Callable[[str], Figures] | None = None
 
 
-def cells(effort: Effort, number: int) -> Iterator[Cell]:
+def cells(effort: Effort, *, is_last: bool) -> Iterator[Cell]:
     """All cells of a round."""
     yield Cell("start", alone=_start)
     for size in lines.SIZES:
@@ -66,11 +67,12 @@ def cells(effort: Effort, number: int) -> Iterator[Cell]:
     for acks in ("1", "all"):
         yield Cell(f"acks={acks}", partial(_acknowledged, acks=acks, count=effort.latencies))
     yield Cell("end to end", partial(_end_to_end, count=effort.latencies))
-    yield Cell("many clients", partial(_many, seconds=effort.seconds_of_many))
+    for rate in lines.RATES:
+        yield Cell(f"many clients, {rate}/s", partial(_many, rate=rate, seconds=effort.seconds_of_many))
     for protocol in lines.PROTOCOLS:
         yield Cell(f"{protocol} group", partial(_group, protocol=protocol))
     for count in lines.MANY_PARTITIONS:
-        if count < 10_000 or number < effort.rounds_with_10_000_partitions:
+        if count == lines.MANY_PARTITIONS[0] or (is_last and count in effort.last_partitions):
             yield Cell(f"{count:,} partitions", alone=partial(_partitions, count=count))
 
 
@@ -120,9 +122,9 @@ def _end_to_end(target: Target, count: int) -> Figures:
         return {"end to end": latency.end_to_end(target, topic, count)}
 
 
-def _many(target: Target, seconds: float) -> Figures:
+def _many(target: Target, rate: int, seconds: float) -> Figures:
     with _topic(target, PARTITIONS) as topic:
-        return {"many clients": many_clients(target, topic, PARTITIONS, seconds)}
+        return {lines.many_name(rate): many_clients(target, topic, PARTITIONS, rate, seconds)}
 
 
 def _group(target: Target, protocol: str) -> Figures:

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from benchmarks.beside_kafka.results import Verdict
+
 ROW, HEAD, FOOT = 18, 46, 30
 LABELS, CHART, MARGIN = 400, 520, 20
 FEWEST_OCTAVES = 3
-COLOURS = {True: "#1a7f37", False: "#cf222e", None: "#57606a"}
-CAPTIONS = ((True, "target met"), (False, "target not met"), (None, "no target"))
+COLOURS = {Verdict.MET: "#1a7f37", Verdict.EVEN: "#bf8700", Verdict.UNMET: "#cf222e", Verdict.FREE: "#57606a"}
+CAPTIONS = {
+    Verdict.MET: "target met",
+    Verdict.EVEN: "even",
+    Verdict.UNMET: "target not met",
+    Verdict.FREE: "no target",
+}
 
 
 class Dot(NamedTuple):
@@ -22,7 +29,7 @@ class Dot(NamedTuple):
     median: float
     low: float
     high: float
-    is_met: bool | None
+    verdict: Verdict
 
 
 def svg(dots: Sequence[Dot]) -> str:
@@ -45,9 +52,9 @@ def svg(dots: Sequence[Dot]) -> str:
     for place, row in enumerate(rows):
         y = HEAD + ROW * place + ROW // 2
         parts += _dot(row, octaves, y) if isinstance(row, Dot) else [_text(8, y, row, "start", "bold")]
-    for place, (is_met, words) in enumerate(CAPTIONS):
-        x, y = LABELS + 130 * place, height - FOOT // 2
-        parts += [f'<circle cx="{x}" cy="{y}" r="4" fill="{COLOURS[is_met]}"/>', _text(x + 9, y, words, "start")]
+    for place, (verdict, words) in enumerate(CAPTIONS.items()):
+        x, y = LABELS + 120 * place, height - FOOT // 2
+        parts += [f'<circle cx="{x}" cy="{y}" r="4" fill="{COLOURS[verdict]}"/>', _text(x + 9, y, words, "start")]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -77,7 +84,7 @@ def _grid(octaves: tuple[int, int], height: int) -> list[str]:
 
 def _dot(dot: Dot, octaves: tuple[int, int], y: int) -> list[str]:
     low, middle, high = (_x(value, octaves) for value in (dot.low, dot.median, dot.high))
-    colour = COLOURS[dot.is_met]
+    colour = COLOURS[dot.verdict]
     return [
         _text(LABELS - 10, y, dot.words, "end"),
         f'<line x1="{low}" y1="{y}" x2="{high}" y2="{y}" stroke="{colour}" stroke-width="2" opacity="0.5"/>',

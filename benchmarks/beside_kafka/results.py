@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal
 
+EVEN = 0.05
+"""Within this of a target, with rounds on both sides of it, nothing is told apart."""
 OURS, THEIRS = "pykbroker", "Apache Kafka"
 Figures = dict[str, dict[str, float]]
 """Of one broker in one round: measurement → figure → value."""
+
+
+class Verdict(Enum):
+    """What became of a line's target, in the words of the table."""
+
+    MET = "met"
+    EVEN = "even"
+    UNMET = "**not met**"
+    FREE = ""
 
 
 @dataclass(frozen=True)
@@ -25,11 +37,21 @@ class Line:
     target: float | None = None
     plotted: bool = True
 
-    def is_met(self, ratio: float) -> bool | None:
-        """Whether a ratio (pykbroker / Apache Kafka) reaches the target; None without one."""
+    def verdict(self, ratio: Summary) -> Verdict:
+        """Of the rounds' ratios (pykbroker / Apache Kafka).
+
+        Even: the median misses the target by less than EVEN, and there are rounds that reach it.
+        """
         if self.target is None:
-            return None
-        return ratio <= self.target if self.better == "less" else ratio >= self.target
+            return Verdict.FREE
+        if self._reaches(ratio.median, self.target):
+            return Verdict.MET
+        missed_by = abs(ratio.median - self.target) / self.target
+        best = ratio.low if self.better == "less" else ratio.high
+        return Verdict.EVEN if missed_by < EVEN and self._reaches(best, self.target) else Verdict.UNMET
+
+    def _reaches(self, ratio: float, target: float) -> bool:
+        return ratio <= target if self.better == "less" else ratio >= target
 
     def advantage(self, ratio: float) -> float:
         """How many times better than Apache Kafka; below 1: worse."""

@@ -23,7 +23,7 @@ from pykbroker.assembly import Parts
 from pykbroker.cluster.image import BrokerImage, Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.dynamic import NotDynamic
-from pykbroker.config.dynamic_listeners import ADDRESSES, fresh
+from pykbroker.config.dynamic_listeners import ADDRESSES, touched
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.live import LiveConfig
 from pykbroker.config.topic import LogConfig
@@ -356,12 +356,14 @@ class _Storage:
 
     async def __aexit__(self, *_: object) -> None:
         with trio.CancelScope(shield=True):
-            await self.store.close()
-            if self.killed:
-                self.logs.abandon()
-                return
-            watermarks = None if self.replicas is None else self.replicas.high_watermarks()
-            await self._disk.run(self._close, watermarks)
+            try:
+                await self.store.close()
+            finally:
+                if self.killed:
+                    self.logs.abandon()
+                else:
+                    watermarks = None if self.replicas is None else self.replicas.high_watermarks()
+                    await self._disk.run(self._close, watermarks)
 
     def _close(self, watermarks: dict[TopicPartition, int] | None) -> None:
         for directory, error in self.logs.close(watermarks, sync=not self._ephemeral).items():
@@ -415,14 +417,14 @@ def _in_the_way(config: BrokerConfig, error: OSError) -> str:
 
 
 def _follow_listeners(config: LiveConfig, server: SocketServer, storage: _Storage) -> None:
-    """Has listeners that are changed while the broker runs tried before they are stored, and told of afterwards."""
+    """Has listeners and certificates that are changed while the broker runs tried first, and told of afterwards."""
 
     def check(after: BrokerConfig) -> None:
         try:
             server.check(after.broker_listeners)
         except OSError as error:
             raise NotDynamic(_in_the_way(after, error)) from error
-        for one in fresh(config.broker_listeners, after.broker_listeners):
+        for one in touched(config, after):
             storage.security.make(one, after)
 
     def changed(names: frozenset[str]) -> None:

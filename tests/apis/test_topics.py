@@ -165,3 +165,22 @@ async def test_growth_that_is_refused(one_broker: Any) -> None:
     validated = CreatePartitionsRequest(topics=[growing], validate_only=True)
     assert (await one_broker.ask(create_partitions, validated, 3)).results[0].error_code == ErrorCode.NONE
     assert len(one_broker.services.metadata.topic("t").partitions) == 3
+
+
+@pytest.mark.parametrize(("timeout_ms", "seconds"), [(1500, 1.5), (-1, 0)])
+async def test_a_topic_is_waited_for_as_long_as_the_client_says(
+    one_broker: Any, monkeypatch: pytest.MonkeyPatch, timeout_ms: int, seconds: float
+) -> None:
+    told: list[float] = []
+
+    async def note(wanted: Any, *, timeout: float, **options: Any) -> list[None]:
+        told.append(timeout)
+        return [None for _ in wanted]
+
+    monkeypatch.setattr(one_broker.services.controller, "delete_topics", note)
+    monkeypatch.setattr(one_broker.services.controller, "create_partitions", note)
+    await one_broker.ask(create_topics, creation(new("t"), timeout_ms=timeout_ms), 7)
+    await one_broker.ask(delete_topics, DeleteTopicsRequest(topic_names=["t"], timeout_ms=timeout_ms), 5)
+    growth = CreatePartitionsRequest.Topic(name="t", count=2, assignments=None)
+    await one_broker.ask(create_partitions, CreatePartitionsRequest(topics=[growth], timeout_ms=timeout_ms), 3)
+    assert told == [seconds, seconds]

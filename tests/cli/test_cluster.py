@@ -85,6 +85,11 @@ def test_offsets(pykbroker: Command, topic: str) -> None:
     assert f"{topic}-3: topic {topic} has no partition 3 (UNKNOWN_TOPIC_OR_PARTITION)" in ran.err
     assert pykbroker("offsets", "nowhere").status == 1
     assert pykbroker("offsets", topic, "--time", "noon").status == 2
+    microseconds = 1_764_060_000_000_000
+    pykbroker("topics", "create", "in-microseconds", "--config", f"message.timestamp.after.max.ms={microseconds}")
+    pykbroker("produce", "in-microseconds", "--value", "x", "--timestamp", microseconds)
+    ran = pykbroker("offsets", "in-microseconds", "--time", "max-timestamp")
+    assert ran.rows[1] == ["in-microseconds", "0", "0", str(microseconds)]
 
 
 def test_delete_records(pykbroker: Command, topic: str, tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
 """`pykbroker groups`: what groups are, and new offsets for them."""
 
+import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
+import trio
 from tests.cli.conftest import Command
+from trio.testing import MockClock
 
+from pykbroker.cli.consume import Reading
+from pykbroker.client.consumer import Consumer
 from pykbroker.testing import KafkaBroker
 
 
@@ -176,3 +182,15 @@ def test_delete(pykbroker: Command, group: str) -> None:
 def test_bad_usage(words: list[str], pykbroker: Command) -> None:
     ran = pykbroker("groups", *words)
     assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(("follow", "waited"), [(True, 30), (False, 0)])
+async def test_a_member_without_partitions_waits_where_it_follows(
+    follow: bool, waited: int, autojump_clock: MockClock
+) -> None:
+    words = {"max_messages": None, "from_end": False, "until": None, "json": True}
+    reading = Reading(argparse.Namespace(follow=follow, idle_timeout=30.0, **words))
+    began = trio.current_time()
+    await reading.read(Mock(spec=Consumer), {}, {})
+    assert trio.current_time() - began == waited
+    assert reading.enough

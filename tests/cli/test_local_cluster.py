@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from pykbroker.cli import local_cluster
+from pykbroker.cli import local_cluster, start
 from pykbroker.metadata.zookeeper_server import ZooKeeperError, find_server
 
 
@@ -62,13 +63,21 @@ def test_a_zookeeper_of_its_own_and_a_clean_stop_of_all(tmp_path: Path) -> None:
         del producer
         below = children(process.pid)
         assert len(below) == 3
+        assert process.stderr is not None
+        os.kill(int(second.rpartition("pid=")[2]), signal.SIGKILL)
+        said = next(line for line in process.stderr if line.startswith("pykbroker: "))
+        assert said.startswith("pykbroker: broker 2 was killed by signal 9; start it again with: pykbroker start ")
+        words = shlex.split(said.partition("again with: pykbroker ")[2])
+        again = start.parser().parse_args(words[1:])
+        assert (again.node_id, again.data_dir) == (2, str(tmp_path / "broker-2"))
+        assert second.split()[1] == f"127.0.0.1:{again.port}"
         os.kill(process.pid, signal.SIGINT)
         _, logs = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in logs
         assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
-    for number in (1, 2):
-        assert (tmp_path / f"broker-{number}" / ".kafka_cleanshutdown").exists(), "it stopped cleanly"
+    stopped = [(tmp_path / f"broker-{number}" / ".kafka_cleanshutdown").exists() for number in (1, 2)]
+    assert stopped == [True, False], "one stopped cleanly, one was killed"
 
 
 @pytest.mark.slow

@@ -65,6 +65,24 @@ def test_bytes_come_out_as_they_went_in(codec: str, pykbroker: Command, topic: s
     assert pykbroker("consume", topic + ".copy", "--json").out.replace(".copy", "") == copied
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"headers": [{"x": 1}]}',
+        b'{"headers": 5}',
+        b'{"headers": ["a"]}',
+        b'{"headers": [{"name": "\\ud800"}]}',
+        b'{"timestamp": 9223372036854775808}',
+        b'{"value": {"base64": "!"}}',
+    ],
+    ids=range(6),
+)
+def test_an_object_that_is_no_record(line: bytes, pykbroker: Command, topic: str) -> None:
+    ran = pykbroker("produce", topic, "--from-json", stdin=line)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "line 1: " in ran.err
+
+
 def test_a_line_that_is_none(pykbroker: Command, topic: str) -> None:
     words = ("produce", topic, "--key-separator", ":")
     ran = pykbroker(*words, stdin=b"a:1\nb\nc:3\n")
@@ -166,6 +184,8 @@ def test_a_record_that_is_too_large(pykbroker: Command, topic: str) -> None:
         ["consume", "t", "--group", "g", "--partition", "1"],
         ["consume", "t", "--no-commit"],
         ["consume", "t", "--since", "yesterday"],
+        ["consume", "t", "--offset", str(1 << 63)],
+        ["produce", "t", "--timestamp", str(1 << 63)],
     ],
 )
 def test_bad_usage(words: list[str], pykbroker: Command) -> None:

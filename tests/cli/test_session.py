@@ -84,6 +84,10 @@ def test_a_file_with_kafkas_client_keys(run: Command, broker: KafkaBroker, tmp_p
         out.write("security.protocol=KERBEROS\n")
     ran = run("topics", "list", "--command-config", file)
     assert (ran.status, "security.protocol 'KERBEROS': expected one of PLAINTEXT" in ran.err) == (2, True)
+    with open(file, "a", encoding="utf-8") as out:
+        out.write("ssl.truststore.location=C:\\users\\ca.pem\n")
+    ran = run("topics", "list", "--command-config", file)
+    assert (ran.status, "a \\u escape needs four hexadecimal digits" in ran.err) == (2, True)
 
 
 def process(*words: str, bootstrap: str) -> subprocess.Popen[bytes]:

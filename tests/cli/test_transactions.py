@@ -1,14 +1,18 @@
 """`pykbroker transactions`: seen, found hanging, ended; and what `consume` makes of them."""
 
 from collections.abc import Iterator
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from tests.cli.conftest import Command
 
+from pykbroker.cli.transactions import _open_partitions
+from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from pykbroker.protocol.messages.end_txn import EndTxnRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
+from pykbroker.protocol.messages.list_transactions import ListTransactionsResponse
 from pykbroker.protocol.messages.produce import ProduceRequest
 from pykbroker.protocol.records.batch import build_batch
 from pykbroker.testing import KafkaBroker
@@ -122,3 +126,11 @@ def test_one_that_hangs(pykbroker: Command, producer: TransactionalProducer) -> 
     ran = pykbroker("transactions", "abort", f"{producer.name}:0", "--start-offset", 0)
     assert ran.out == f"aborted the transaction of producer {producer.id} in {producer.name}-0\n"
     assert pykbroker("consume", producer.name, "--read-committed").lines == []
+
+
+async def test_a_coordinator_that_cant_answer_makes_nothing_hang() -> None:
+    """Its transactions would be taken for hanging, and be aborted while they are open."""
+    loading = ListTransactionsResponse(error_code=ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+    cluster = Mock(brokers={1: None}, node=AsyncMock(return_value=loading))
+    with pytest.raises(KafkaError, match="broker 1"):
+        await _open_partitions(cluster, {1000})

@@ -50,7 +50,6 @@ def test_an_instance_id_can_be_matched(rules: ClientTelemetry) -> None:
 
 
 def test_subscription_ids() -> None:
-    assert subscription_id(ONE, ("a",), 1000) == subscription_id(ONE, ("a",), 1000)
     ids = {
         subscription_id(instance, metrics, interval)
         for instance in (ONE, TWO)

@@ -32,6 +32,11 @@ HASTE = tuple(
 """Members of newer groups heartbeat as often as the broker tells them: Kafka's 5 s would be most of a run. Locks of
 share groups last 15 s at least otherwise.
 """
+AUTHORIZER = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+}
+"""So that there are ACLs, for users who never come."""
 SECONDS_PER_CLIENT = 150
 CLIENTS_AT_ONCE = 5
 """Each is a program with half a dozen behaviours under way: more would be a test of the machine."""
@@ -156,12 +161,13 @@ class Runs:
 
 
 @contextmanager
-def broker_process(log: Path, options: Sequence[str] = ()) -> Iterator[str]:
+def broker_process(log: Path, config: Mapping[str, str] = AUTHORIZER) -> Iterator[str]:
     """pykbroker as a process of its own on a free port; gives its HOST:PORT once it says that it's ready."""
+    options = [word for key, value in config.items() for word in ("--override", f"{key}={value}")]
     paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *options, *HASTE],
+            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *HASTE, *options],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -284,6 +284,93 @@ TABLE: Mapping[str, Behaviour] = {
             "listed": False,
         },
     ),
+    "admin_incremental_configs": Behaviour(
+        "Admin: set, append, subtract, delete in a topic's configs",
+        {
+            "set": ["NONE", "1000", True],
+            "append": ["NONE", "delete,compact", True],
+            "subtract": ["NONE", "compact", True],
+            "delete": ["NONE", "604800000", False],
+            "append_to_a_number": "INVALID_CONFIG",
+            "bad_value": "INVALID_CONFIG",
+        },
+    ),
+    "admin_delete_records": Behaviour(
+        "Admin: delete records",
+        {"low": 4, "range": [4, 10], "beyond": "OFFSET_OUT_OF_RANGE", "all": 10, "left": [10, 10]},
+    ),
+    "admin_elect_leaders": Behaviour(
+        "Admin: elect leaders",
+        {
+            "preferred": "ELECTION_NOT_NEEDED",
+            "unclean": "ELECTION_NOT_NEEDED",
+            "unknown": "UNKNOWN_TOPIC_OR_PARTITION",
+        },
+    ),
+    "admin_log_dirs": Behaviour("Admin: describe log directories", {"partitions": [0, 1], "has_bytes": True}),
+    "admin_reassignments": Behaviour(
+        "Admin: reassign a partition, list what is under way",
+        {
+            "same": "NONE",
+            "under_way": [],
+            "elsewhere": "INVALID_REPLICA_ASSIGNMENT",
+            "taken_back": "NO_REASSIGNMENT_IN_PROGRESS",
+            "unknown": "UNKNOWN_TOPIC_OR_PARTITION",
+        },
+    ),
+    "admin_acls": Behaviour(
+        "Admin: create, find and delete ACLs",
+        {
+            "created": ["NONE", "NONE", "NONE"],
+            "all": [
+                ["GROUP", "-group", "LITERAL", "ALL", "ALLOW"],
+                ["TOPIC", "", "PREFIXED", "WRITE", "DENY"],
+                ["TOPIC", "-one", "LITERAL", "READ", "ALLOW"],
+            ],
+            "groups": [["GROUP", "-group", "LITERAL", "ALL", "ALLOW"]],
+            "prefixed": [["TOPIC", "", "PREFIXED", "WRITE", "DENY"]],
+            "matching": [
+                ["TOPIC", "", "PREFIXED", "WRITE", "DENY"],
+                ["TOPIC", "-one", "LITERAL", "READ", "ALLOW"],
+            ],
+            "deleted": 2,
+            "rest": 1,
+            "none": 0,
+        },
+    ),
+    "admin_scram_users": Behaviour(
+        "Admin: users' SCRAM credentials",
+        {
+            "set": ["NONE", "NONE"],
+            "both": {"SCRAM-SHA-256": 4096, "SCRAM-SHA-512": 8192},
+            "weak": "UNACCEPTABLE_CREDENTIAL",
+            "nobody": "RESOURCE_NOT_FOUND",
+            "deleted": "NONE",
+            "left": {"SCRAM-SHA-512": 8192},
+            "gone": "RESOURCE_NOT_FOUND",
+            "last": "NONE",
+        },
+    ),
+    "admin_quotas": Behaviour(
+        "Admin: quotas of users, client ids, both, defaults, addresses",
+        {
+            **{
+                entity: ["NONE", [{"producer_byte_rate": 1e9, "request_percentage": 200.0}]]
+                for entity in ("user", "client", "both", "user_and_default", "default_and_client")
+            },
+            "address": ["NONE", [{"connection_creation_rate": 1000.0}]],
+            "of_the_user": [1, 2, 2],
+            "no_address": "INVALID_REQUEST",
+            "no_such_key": "INVALID_REQUEST",
+            "of_another_kind": "INVALID_REQUEST",
+            "two_kinds": "INVALID_REQUEST",
+            "one_less": "NONE",
+        },
+    ),
+    "admin_delegation_tokens": Behaviour(
+        "Admin: delegation tokens are for those who have logged in",
+        dict.fromkeys(("create", "describe", "renew", "expire"), "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED"),
+    ),
 }
 
 KCAT_HAS_NO = "kcat has no option for it"
@@ -295,6 +382,19 @@ NEWER_PROTOCOL = (
     "consumer_protocol_static",
     "consumer_protocol_migration",
 )
+
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "admin_incremental_configs": ("kafka_python_3", "confluent_kafka", "java_4", "java_3_9"),
+    "admin_delete_records": ("kafka_python_3", "confluent_kafka", "aiokafka", "java_4", "java_3_9"),
+    "admin_elect_leaders": ("kafka_python_3", "confluent_kafka", "java_4", "java_3_9"),
+    "admin_log_dirs": ("kafka_python_3", "java_4", "java_3_9"),
+    "admin_reassignments": ("kafka_python_3", "java_4", "java_3_9"),
+    "admin_acls": ("kafka_python_3", "kafka_python_2", "confluent_kafka", "java_4", "java_3_9"),
+    "admin_scram_users": ("kafka_python_3", "confluent_kafka", "java_4", "java_3_9"),
+    "admin_quotas": ("java_4", "java_3_9"),
+    "admin_delegation_tokens": ("java_4", "java_3_9"),
+}
+"""What operators ask for, and the admin clients by which it is asked: those of Python that have it, and Java's."""
 
 SHARING = tuple(behaviour for behaviour in TABLE if behaviour.startswith("share_"))
 
@@ -330,6 +430,12 @@ UNSUPPORTED: Mapping[tuple[str, str], str] = {
     },
     ("confluent_kafka", "share_renews"): "renews nothing yet",
     ("confluent_kafka", "share_admin"): "its admin client knows of no share groups",
+    **{
+        (client, behaviour): "has no such call, or isn't asked"
+        for behaviour, asked in OPERATIONS.items()
+        for client in CLIENTS
+        if client not in asked
+    },
     ("kafka_python_3", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "null_header_value"): "its producer takes no null",
     ("kafka_python_2", "idempotent_producer"): "came with 2.1",
@@ -420,6 +526,7 @@ UNTOLD: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("kcat", "assign"): ("assigned",),
     ("kcat", "offsets_for_times"): ("inside_a_batch", "last"),
     ("kcat", "admin_describe_cluster"): ("has_cluster_id",),
+    ("kafka_python_3", "admin_scram_users"): ("weak", "nobody", "gone"),
     ("franz_go", "log_append_time"): ("reported",),
     ("sarama", "log_append_time"): ("type", "reported"),
     ("sarama", "admin_describe_cluster"): ("has_cluster_id",),

@@ -120,6 +120,7 @@ def install_java(client: str) -> None:
         java / "Bridge.java",
         java / "Transactional.java",
         (java / "before_2_0" if version < "2" else java) / "Groups.java",
+        *([java / "Operations.java"] if version > "3" else ()),
         *([java / "Sharing.java"] if version > "4" else ()),
     ]
     more = ""

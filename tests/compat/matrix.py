@@ -39,7 +39,9 @@ def mark(runs: Runs, client: str, behaviour: str) -> str:
 def markdown(runs: Runs) -> str:
     """The matrix of behaviours, a row for each."""
     marks = {(client, behaviour): mark(runs, client, behaviour) for behaviour in TABLE for client in CLIENTS}
-    notes = [f"{NOT_OFFERED}: the client doesn't offer it."]
+    notes = [
+        f"{NOT_OFFERED}: the client doesn't offer it; of what operators do only Python's and Java's clients are asked."
+    ]
     notes += [f"{NOT_INSTALLED}: {CLIENTS[client]}: {reason}." for client, reason in runs.missing.items()]
     return "\n".join([*table({name: row.title for name, row in TABLE.items()}, marks, runs.versions()), "", *notes])
 

@@ -28,12 +28,16 @@ def test_every_key_of_a_broker() -> None:
         "follower.replication.throttled.rate",
         "replica.alter.log.dirs.io.max.bytes.per.second",
     }
-    assert entries.keys() <= keys
+    assert entries.keys() - keys == {"inter.broker.protocol.version"}
     entry = entries["num.network.threads"]
     assert (entry.value, entry.source, entry.type, entry.read_only) == ("3", DEFAULT, TYPES["int"], False)
     assert entry.synonyms == (Synonym("num.network.threads", "3", DEFAULT),)
     assert entries["socket.request.max.bytes"].read_only
     assert entries["log.dirs"].value is None
+
+
+def test_what_user_interfaces_tell_the_version_by() -> None:
+    assert by_name(describe_broker(BrokerConfig()))["inter.broker.protocol.version"].value == "3.9-IV0"
 
 
 def test_values_from_a_file_and_their_synonyms() -> None:

@@ -102,11 +102,11 @@ def test_what_is_followed_of_what_is_stored() -> None:
         "ssl.keystore.location": "/a",
         "of.a.plugin": "1",
     }
-    followed, complaints = usable(stored, per_broker=False)
+    followed, complaints = usable(CONFIG, stored, per_broker=False)
     assert followed == {"max.connections": "5", "of.a.plugin": "1"}
     assert len(complaints) == 5
     own = {"listener.name.a.ssl.keystore.location": "/a", "listeners": "PLAINTEXT://:1"}
-    assert usable(stored | own, per_broker=True)[0] == followed | own
+    assert usable(CONFIG, stored | own, per_broker=True)[0] == followed | own
 
 
 def test_listeners_prefixes() -> None:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.config.dynamic import NotDynamic, check_broker_change
-from pykbroker.config.dynamic_listeners import fresh
+from pykbroker.config.dynamic import NotDynamic, check_broker_change, usable
+from pykbroker.config.dynamic_listeners import touched
 from pykbroker.config.keys import ConfigError
-from pykbroker.config.listeners import Listener
 from pykbroker.config.live import LiveConfig
 
 PROTOCOLS = "IN:PLAINTEXT,OUT:PLAINTEXT,NEW:SASL_SSL"
@@ -83,8 +82,29 @@ def test_another_first_listener_is_not_the_brokers() -> None:
 X = {"listener.security.protocol.map": "X:PLAINTEXT,PLAINTEXT:PLAINTEXT"}
 
 
-def test_what_is_to_be_opened() -> None:
-    a, b, moved = Listener("A", "", 1, "SSL"), Listener("B", "", 2, "SSL"), Listener("A", "", 3, "SSL")
-    assert fresh([a], [a, b]) == [b]
-    assert fresh([a, b], [b, moved]) == [moved]
-    assert fresh([a, b], [b]) == []
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        {"listeners": "OUT://:1"},
+        {"listeners": "nonsense"},
+        {"advertised.listeners": "OUT://outside:1"},
+        {"listener.security.protocol.map": "IN:PLAINTEXT"},
+    ],
+)
+def test_what_is_stored_and_can_not_be_is_not_followed(addresses: dict[str, str]) -> None:
+    config = LiveConfig(BrokerConfig.from_properties(STATIC))
+    followed, complaints = usable(config, addresses | {"max.connections": "5"}, per_broker=True)
+    assert followed == {"max.connections": "5"}
+    assert len(complaints) == 1
+
+
+def test_which_listeners_are_touched() -> None:
+    config = LiveConfig(BrokerConfig.from_properties(STATIC))
+
+    def names(**change: str) -> list[str]:
+        after = config.with_update(own={name.replace("_", "."): text for name, text in change.items()})
+        return [one.name for one in touched(config, after)]
+
+    assert names() == names(max_connections="5") == names(listeners="IN://:2") == []
+    assert names(listeners="OUT://:1,IN://:22,NEW://:3") == ["IN", "NEW"]
+    assert names(listener_name_out_ssl_keystore_location="/a") == ["OUT"]

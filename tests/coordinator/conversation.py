@@ -57,6 +57,18 @@ class Conversation:
             shard.replay(record)
         return shard
 
+    def compacted(self) -> GroupShard:
+        """What a load makes of what the cleaner leaves in the end: each key's last record, and no tombstone."""
+        last: dict[bytes, Record] = {}
+        for record in self.records:
+            last.pop(record.key, None)
+            last[record.key] = record
+        shard = self.new_shard()
+        for record in last.values():
+            if record.value is not None:
+                shard.replay(record)
+        return shard
+
     def advance(self, seconds: float) -> None:
         end = self.seconds + seconds
         while self.shard.deadline <= end:

@@ -14,6 +14,8 @@ from tests.fuzz.frames import Attack, fuzz, login_frames
 
 from pykbroker.testing.process import BrokerProcess
 
+WAYS = ("open", "strangers", "users")
+"""A listener that asks for nothing; one with SASL, before the login and after it."""
 USER, PASSWORD = "alice", "alice-secret"
 ROOM = 256
 """MB that a broker may take more than before: what users may make, as topics and groups, is part of it."""
@@ -24,10 +26,11 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--way", choices=WAYS, action="append", help="one of the ways to come; all unless told")
     options = parser.parse_args()
     frames = options.frames or (30_000 if options.seconds == math.inf else sys.maxsize)
     login = login_frames(USER, PASSWORD)
-    ways = {"open listener": (b"", False), "SASL, strangers": (login, False), "SASL, users": (login, True)}
+    ways = {way: (b"" if way == "open" else login, way == "users") for way in options.way or WAYS}
     share, seconds = max(1, frames // len(ways)), options.seconds / len(ways)
     failed = False
     with BrokerProcess() as elsewhere, tempfile.TemporaryFile("w+") as log:

@@ -30,6 +30,7 @@ QUIET_REQUESTS = 300
 P99_MS, SLOWER, BUSIER = 50.0, 10, 3
 """The bystander may wait so long; or so many times what it waits when it is alone, or at a broker that nobody attacks
 meanwhile, where that is more, as on a busy machine."""
+CONNECT_SECONDS = 30.0
 PATIENCE = 0.5
 """Seconds that an answer may take before the next victim's turn."""
 BATCH = 3
@@ -109,7 +110,8 @@ def _attack(attack: Attack) -> tuple[int, int, int]:
         share = attack.frames // SENDERS + (number < attack.frames % SENDERS)
         while sent < share and time.monotonic() < deadline:
             count = min(choice.randint(1, BATCH), share - sent)
-            with closing(socket.create_connection((attack.host, attack.port), PATIENCE)) as victim:
+            with closing(socket.create_connection((attack.host, attack.port), CONNECT_SECONDS)) as victim:
+                victim.settimeout(PATIENCE)
                 bad = [_frame(choice, samples) for _ in range(count)]
                 answered += _send(victim, [attack.login, *bad])
             ended, sent = ended + 1, sent + count

@@ -39,9 +39,13 @@ def main() -> int:
     history = History()
     try:
         told = run(history, folder, options.minutes * 60, Random(options.seed), options.rate)
-    finally:
-        if not (options.keep and history.wrong):
-            shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        print(f"broken off; what is left is in {folder}. The brokers' last words:")
+        for words in sorted(folder.glob("broker*.log")):
+            print(words.name, *words.read_text().splitlines()[-60:], sep="\n")
+        raise
+    if not (options.keep and history.wrong):
+        shutil.rmtree(folder, ignore_errors=True)
     for sentence in history.wrong:
         print(f"WRONG: {sentence}")
     verdict = (

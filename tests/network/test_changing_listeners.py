@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from pykbroker.config.keys import ConfigError
-from pykbroker.config.listeners import Listener
+from pykbroker.config.listeners import Listener, parse_listeners
 from pykbroker.network.listener_security import ListenerSecurity
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
@@ -27,6 +27,10 @@ async def test_a_listener_comes_and_goes(serve: Any) -> None:
         serving.config.update(own={"listeners": f"{SECOND},{FIRST}"})
         ports = serving.server.ports()
         assert ports["PLAINTEXT"] == port, "who stays isn't touched"
+        as_bound = ",".join(f"{name}://127.0.0.1:{number}" for name, number in ports.items())
+        serving.server.check(parse_listeners(as_bound.split(","), {"PLAINTEXT": "PLAINTEXT", "SECOND": "PLAINTEXT"}))
+        serving.config.update(own={"listeners": as_bound})
+        assert serving.server.ports() == ports, "nor who is asked for by the port that was free"
         new = await serving.connect(listener="SECOND")
         await new.ask(ApiVersionsRequest())
         assert serving.behind.contexts.pop().listener == "SECOND"
@@ -35,6 +39,26 @@ async def test_a_listener_comes_and_goes(serve: Any) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", ports["SECOND"]))
         await old.ask(ApiVersionsRequest())
+
+
+async def test_a_listener_with_two_addresses_comes_and_goes(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: addresses if host == "two" else real(host, *rest, **more)
+    )
+    async with serve(**PROTOCOLS) as serving:
+        serving.config.update(own={"listeners": f"{FIRST},SECOND://two:0"})
+        port = serving.server.ports()["SECOND"]
+        clients = [await serving.connect(host, listener="SECOND") for host in ("127.0.0.1", "127.0.0.2")]
+        for client in clients:
+            await client.ask(ApiVersionsRequest())
+        serving.config.update(own={})
+        for client in clients:
+            assert await client.closed()
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, port))
 
 
 async def test_a_listener_moves(serve: Any) -> None:

@@ -18,6 +18,7 @@ FRAMES = 10_000
 RARE = (
     *("cramjam", "hypothesis", "asyncio", "platformdirs", "shutil.rmtree", "kafka", "kazoo", "jwt", "cryptography"),
     *("pykbroker.testing", "pykbroker.apis.topics", "pykbroker.apis.groups", "pykbroker.coordinator.group.shard"),
+    *("pykbroker.coordinator.group.share_groups", "pykbroker.coordinator.share.shard"),
     *("pykbroker.coordinator.transaction.shard", "pykbroker.security.rules", "pykbroker.metadata.zookeeper"),
 )
 

@@ -15,6 +15,7 @@ from pykbroker.protocol.messages.describe_configs import DescribeConfigsRequest
 from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 from pykbroker.testing import KafkaBroker, KafkaCluster
+from pykbroker.testing.certificates import make_certificates
 from pykbroker.testing.client import WireClient
 
 pytestmark = pytest.mark.slow
@@ -54,8 +55,8 @@ def brokers(client: WireClient) -> dict[int, tuple[str, int]]:
     return {one.node_id: (one.host, one.port) for one in client.request(MetadataRequest(topics=[]), 12).brokers}
 
 
-def produce(servers: str) -> None:
-    producer = Producer({"bootstrap.servers": servers})
+def produce(servers: str, **config: str) -> None:
+    producer = Producer({"bootstrap.servers": servers, **config})
     producer.produce("t", b"v")
     assert producer.flush(30) == 0
 
@@ -120,6 +121,19 @@ def test_what_is_refused_leaves_everything_as_it_was() -> None:
             assert (code, said in message) == (ErrorCode.INVALID_REQUEST, True), message
         assert described(client, "listeners") == (own, 4)
         assert brokers(client) == {1: ("127.0.0.1", broker.port)}
+
+
+def test_a_tls_listener_comes_with_its_certificates() -> None:
+    certificates, port = make_certificates(), free_port()
+    with KafkaBroker(config=SETTINGS) as broker, closing(WireClient(broker.host, broker.port)) as client:
+        own = {f"listener.name.ssl.{key}": text for key, text in certificates.properties().items()}
+        listeners = f"PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:{port}"
+        assert alter(client, listeners=listeners, **own) == (0, "")
+        produce(f"127.0.0.1:{port}", **{"security.protocol": "SSL", "ssl.ca.location": certificates.ca_file})
+        for location in ("/nowhere.pem", None):
+            code, message = alter(client, listener_name_ssl_ssl_keystore_location=location)
+            assert (code, "certificate" in message) == (ErrorCode.INVALID_REQUEST, True), message
+        assert alter(client, listeners=None, **dict.fromkeys(own)) == (0, "")
 
 
 def test_an_advertised_address_changes_at_once() -> None:

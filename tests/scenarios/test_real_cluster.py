@@ -1,6 +1,7 @@
 """Rows of the failure matrix on real processes and a real ZooKeeper; `make matrix` runs them all."""
 
 import os
+import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from tests.scenarios.real_cluster import SESSION_SECONDS, RealCluster, eventually, real_cluster
 
 from pykbroker.metadata.zookeeper_server import ZooKeeperServer, find_server
+from pykbroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
+from pykbroker.protocol.messages.metadata import MetadataRequest
+from pykbroker.testing.client import WireClient
 
 pytestmark = pytest.mark.slow
 whole = pytest.mark.skipif("PYKBROKER_MATRIX" not in os.environ, reason="make matrix runs it")
@@ -16,6 +20,12 @@ whole = pytest.mark.skipif("PYKBROKER_MATRIX" not in os.environ, reason="make ma
 
 def isr(cluster: RealCluster, at: int, topic: str) -> set[int]:
     return set(cluster.partition(at, topic).isr_nodes)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def in_sync(cluster: RealCluster, at: int) -> bool:
@@ -63,6 +73,37 @@ def test_zookeeper_restarts_and_a_broker_stops_cleanly(tmp_path: Path) -> None:
             cluster.produce("u", b"four")
     finally:
         server.kill()
+
+
+@whole
+def test_listeners_are_added_on_all_brokers_while_they_run(tmp_path: Path, zookeeper_chroot: str) -> None:
+    protocols = "PLAINTEXT:PLAINTEXT,SECOND:PLAINTEXT"
+    with real_cluster(tmp_path, zookeeper_chroot, listener_security_protocol_map=protocols) as cluster:
+        cluster.create("t", [1, 2, 3])
+        second = {number: free_port() for number in cluster.brokers}
+        change = IncrementalAlterConfigsRequest.Resource.Config
+        for number, port in second.items():
+            listeners = f"PLAINTEXT://127.0.0.1:{cluster.ports[number]},SECOND://127.0.0.1:{port}"
+            one = IncrementalAlterConfigsRequest.Resource(
+                resource_type=4, resource_name=str(number), configs=[change(name="listeners", value=listeners)]
+            )
+            (answer,) = cluster.ask(number, IncrementalAlterConfigsRequest(resources=[one]), 1).responses
+            assert answer.error_code == 0, answer.error_message
+
+        def told() -> list[dict[int, int]]:
+            found = []
+            for port in second.values():
+                with WireClient("127.0.0.1", port) as client:
+                    brokers = client.request(MetadataRequest(topics=[]), 12).brokers
+                found.append({broker.node_id: broker.port for broker in brokers})
+            return found
+
+        eventually("every broker tells of the new listeners of all", lambda: told() == [second] * 3)
+        assert cluster.produce("t", b"after") == 0
+        controller = cluster.controller(1)
+        cluster.kill(controller)
+        cluster.start(controller)
+        eventually("they are there after a restart", lambda: told() == [second] * 3)
 
 
 @whole
@@ -130,9 +171,7 @@ def test_the_last_of_the_isr_dies(tmp_path: Path, zookeeper_chroot: str) -> None
         eventually("nobody leads", lambda: cluster.partition(3, "t").leader_id == -1)
         assert isr(cluster, 3, "t") == {1}
         cluster.start(2)
-        # A broker that has just started knows no topic before the controller has told it.
-        seen = eventually("2 knows the topic", lambda: cluster.partition(2, "t"))
-        assert seen.leader_id == -1, "it was not in sync"
+        assert cluster.partition(2, "t").leader_id == -1, "it was not in sync"
         cluster.start(1)
         assert cluster.produce("t", b"3") == 2
 

@@ -11,11 +11,11 @@ from pykbroker.cluster.image import BrokerImage, Endpoint, PartitionState, Topic
 from pykbroker.controller.topics import NewTopic
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import EmbeddedStore
-from pykbroker.metadata.store import Operation, StoreError
+from pykbroker.metadata.store import MetadataStore, Operation, StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server import controller_topics
-from pykbroker.server.broker_lifecycle import LEAVE_SECONDS, RegistrationRefused
+from pykbroker.server import controller_runtime, controller_topics
+from pykbroker.server.broker_lifecycle import LEAVE_SECONDS, RegistrationRefused, read_brokers
 from pykbroker.server.controller_partitions import Partitions
 
 TP = TopicPartition("t", 0)
@@ -61,6 +61,22 @@ async def test_a_leader_dies_and_comes_back(autojump_clock: trio.testing.MockClo
         await cluster.start(2)
         assert short(cluster.state("t")) == (3, 1, (3, 1))
         assert cluster.leaders(TP)[2] == (3, 1), "it follows"
+
+
+async def test_what_a_broker_is_told_while_it_starts_is_newer_than_what_it_reads(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(store: MetadataStore) -> list[BrokerImage]:
+        found = await read_brokers(store)
+        await trio.sleep(1)
+        return found
+
+    async with brokers(1, 2, 3) as cluster:
+        await made(cluster, 2, 3, 1)
+        await cluster.kill(2)
+        monkeypatch.setattr(controller_runtime, "read_brokers", slow)
+        await cluster.start(2)
+        assert list(cluster.running[2].metadata.image.topics) == ["t"]
 
 
 async def test_a_follower_dies(autojump_clock: trio.testing.MockClock) -> None:

@@ -23,6 +23,7 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server import coordinator_runtime
 from pykbroker.server.coordinator_runtime import CoordinatorRuntime, group_client_error
 from pykbroker.server.disk import InlineDisk
 from pykbroker.server.group_coordinator import GroupCoordinator
@@ -462,6 +463,25 @@ async def test_a_shard_that_loads_has_no_deadlines_yet(
     runtime._alarm.deadline = 0.0  # type: ignore[union-attr]
     await trio.sleep(1)
     assert len(woken) < 10
+
+
+async def test_what_is_more_than_a_batch_goes_in_several(
+    coordinator: GroupCoordinator, replicas: MemoryReplicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator_runtime, "DIVIDED_BYTES", 1000)
+    await commit(coordinator)
+    for index in range(50):
+        tp = TopicPartition("gone", index)
+        await coordinator.commit("g", Committer("", None, -1), {tp: OffsetToCommit(1)})
+    log = replicas.log(TopicPartition(GROUP_METADATA_TOPIC, G))
+    before = len(log.batches)
+    await coordinator.topics_deleted({"gone"})
+    assert await coordinator.fetch("g", None) == {TP: (await coordinator.fetch("g", [TP]))[TP]}
+    assert len(log.batches) - before == 3
+    assert max(map(len, log.batches)) < 1200
+    replicas.elected(G, 2)
+    assert await coordinator.wait_loaded("g")
+    assert list(await coordinator.fetch("g", None)) == [TP]
 
 
 async def test_topics_are_deleted_from_all_shards_at_once(

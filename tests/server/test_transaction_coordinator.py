@@ -17,7 +17,6 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.coordinator.transaction.records import transaction_record
 from pykbroker.coordinator.transaction.shard import Producer, ProducerAnswer, TransactionFilter
 from pykbroker.coordinator.transaction.transaction_state import MAX_EPOCH, PREPARE_ABORT, Transaction
-from pykbroker.metadata.store import SessionExpired
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.messages.add_partitions_to_txn import AddPartitionsToTxnResponse
@@ -110,7 +109,7 @@ class Ids:
         await trio.lowlevel.checkpoint()
         if self.failures:
             self.failures -= 1
-            raise SessionExpired("/latest_producer_id_block", "the session has ended")
+            raise KafkaError(E.COORDINATOR_LOAD_IN_PROGRESS, "the session has ended")
         self.last += 1
         return self.last
 

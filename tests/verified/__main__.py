@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "compat")]
@@ -19,7 +21,8 @@ import conversations  # noqa: E402
 import wire_record  # noqa: E402
 from apache_kafka import VERSION, Unavailable, jars  # noqa: E402
 from compat_runs import CLIENTS_AT_ONCE  # noqa: E402
-from compat_table import CLIENTS  # noqa: E402
+from compat_table import CLIENTS, TABLE  # noqa: E402
+from conversations import Kind, Pair  # noqa: E402
 
 VERSIONS = (VERSION, "3.9.1")
 SHORT = (
@@ -29,24 +32,29 @@ SHORT = (
 """Conversations of the short form, which holds them with the newest alone."""
 
 
+@contextmanager
+def brokers(version: str, kind: Kind) -> Iterator[Pair]:
+    """Apache Kafka and pykbroker, while this lasts. Raises Unavailable."""
+    with tempfile.TemporaryDirectory() as folder, conversations.pair(Path(folder), version, kind) as both:
+        yield both
+
+
 def verify(version: str, options: argparse.Namespace) -> list[str]:
     """All that doesn't hold with a version, a text each. Raises Unavailable."""
     jars(version)
     faults: list[str] = []
+    if options.only != "conversations":
+        with brokers(version, Kind.TABLE) as both:
+            arguments = version, both, options.client, options.row, options.at_once
+            cells, wrong = behaviour_table.compare(*arguments)
+            faults += wrong
+            print(f"Apache Kafka {version}: {cells - len(wrong)} of {cells} cells as in the table", flush=True)
+    if options.only == "table":
+        return faults
     held = []
-    for guarded in (False, True):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            conversations.pair(Path(folder), version, guarded=guarded) as brokers,
-        ):
-            if options.only != "table":
-                held.append(conversations.converse(brokers, version, guarded=guarded, names=options.conversation))
-            if options.only != "conversations" and not guarded:
-                cells, wrong = behaviour_table.compare(version, brokers, options.client, options.at_once)
-                faults += wrong
-                print(f"Apache Kafka {version}: {cells - len(wrong)} of {cells} cells as in the table", flush=True)
-        if options.only == "table":
-            return faults
+    for kind in (Kind.PLAIN, Kind.GUARDED):
+        with brokers(version, kind) as both:
+            held.append(conversations.converse(both, version, kind, options.conversation))
     if options.record:
         record(version, held)
     found = [fault for one in held for fault in one.faults() + (one.stale() if version == VERSION else [])]
@@ -72,6 +80,7 @@ def main() -> int:
     parser.add_argument("--conversation", action="append", default=[], metavar="NAME", help="some; all unless told")
     parser.add_argument("--short", action="store_true", help="what CI runs: some conversations, the newest Kafka")
     parser.add_argument("--client", action="append", choices=tuple(CLIENTS), help="one of the table's; repeatable")
+    parser.add_argument("--row", action="append", default=[], choices=tuple(TABLE), help="of the table; repeatable")
     parser.add_argument("--all-clients", action="store_true", help="of the table, instead of one of each family")
     parser.add_argument("--at-once", type=int, default=CLIENTS_AT_ONCE, metavar="N", help="clients side by side")
     parser.add_argument("--record", action="store_true", help="keep what Apache Kafka says (tests/compat/wire)")

@@ -23,7 +23,9 @@ NOT_YET = {"3": (*NEWER_PROTOCOL, *SHARING)}
 """Rows of what a major version doesn't serve by itself."""
 
 
-def compare(version: str, brokers: Sequence[str], clients: Sequence[str], at_once: int) -> tuple[int, list[str]]:
+def compare(
+    version: str, brokers: Sequence[str], clients: Sequence[str], rows: Sequence[str], at_once: int
+) -> tuple[int, list[str]]:
     """Runs the clients' cells with both brokers, Apache Kafka's first: how many there are, and what isn't as expected.
 
     A client that can't be had is said to be left out, with the reason.
@@ -31,7 +33,7 @@ def compare(version: str, brokers: Sequence[str], clients: Sequence[str], at_onc
     chosen = [
         (client, behaviour)
         for client, behaviour in cells()
-        if behaviour not in NOT_YET.get(version[0], ()) and client in clients
+        if behaviour not in NOT_YET.get(version[0], ()) and client in clients and (not rows or behaviour in rows)
     ]
     held, faults = 0, []
     for who, bootstrap in zip((f"Apache Kafka {version}", "pykbroker"), brokers, strict=True):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "compat" / "wire"))
 
 import wire_record
 from apache_kafka import ApacheKafka, KafkaOnZooKeeper, Unavailable
-from compat_runs import HASTE
+from compat_runs import AUTHORIZER, HASTE
 from wire_differences import differing
 from wire_talk import CONVERSATIONS, guarded_config, hold, versions_served
 
@@ -60,19 +61,26 @@ class Pair(NamedTuple):
     ours: str
 
 
+class Kind(Enum):
+    """How both are set up."""
+
+    PLAIN = "as they come"
+    GUARDED = "with users and ACLs"
+    TABLE = "for the table of behaviours: with ACLs, and everybody may everything"
+
+
 @contextmanager
-def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
+def pair(folder: Path, version: str, kind: Kind) -> Iterator[Pair]:
     """Apache Kafka and pykbroker, told the same. Raises Unavailable."""
     major = version[0]
     haste = dict(word.split("=", 1) for word in HASTE if "=" in word)
     config = BY_ITSELF | (SHARING | haste if major != "3" else {})
-    protocol = "SASL_PLAINTEXT" if guarded else "PLAINTEXT"
-    if guarded:
-        config |= guarded_config() | {"authorizer.class.name": AUTHORIZERS[major]}
+    protocol = "SASL_PLAINTEXT" if kind is Kind.GUARDED else "PLAINTEXT"
+    if kind is not Kind.PLAIN:
+        config |= guarded_config() if kind is Kind.GUARDED else AUTHORIZER
+        config["authorizer.class.name"] = AUTHORIZERS[major]
     with ExitStack() as stack:
-        mine = dict(config)
-        if guarded:
-            mine |= {"listeners": f"{protocol}://127.0.0.1:0"}
+        mine = {**config, "listeners": f"{protocol}://127.0.0.1:0"}
         if major == "3":
             if find_server() is None:
                 raise Unavailable("no ZooKeeper is installed: apt-get install zookeeper")
@@ -91,8 +99,9 @@ def pair(folder: Path, version: str, *, guarded: bool) -> Iterator[Pair]:
         yield Pair(kafka.bootstrap_servers, ours.bootstrap_servers)
 
 
-def converse(brokers: Pair, version: str, *, guarded: bool, names: Sequence[str]) -> Comparison:
+def converse(brokers: Pair, version: str, kind: Kind, names: Sequence[str]) -> Comparison:
     """Holds all conversations of a kind with both, some at a time: each has topics and groups of its own."""
+    guarded = kind is Kind.GUARDED
     served = versions_served(brokers.theirs, "admin" if guarded else None)
     older = version[0] == "3"
     chosen = [

@@ -15,6 +15,7 @@ from pykbroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRe
 from pykbroker.protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from pykbroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from pykbroker.server.authorized_operations import GROUP_OPERATIONS
 from pykbroker.server.group_coordinator import GroupCoordinator
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_coordinator import ShareCoordinator
@@ -29,9 +30,6 @@ FIRST_WITH_SHARE_KEYS = 6
 FIRST_WITH_NULL_PROTOCOL = 7
 FIRST_WITH_LEAVING_MEMBERS = 3
 FIRST_WITH_GROUP_ID_NOT_FOUND = 6
-
-GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
-"""Read, Delete, Describe, DescribeConfigs, AlterConfigs: with no authorizer everyone may do them all."""
 
 
 @handles(FindCoordinatorRequest, "0-6")

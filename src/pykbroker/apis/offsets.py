@@ -226,7 +226,7 @@ async def offset_delete(request: OffsetDeleteRequest, context: RequestContext) -
         for topic in request.topics
         for partition in topic.partitions
     ]
-    known = [tp for tp in asked if metadata.partition(tp) is not None]
+    known = {tp: None for tp in asked if metadata.partition(tp) is not None}
     unknown = dict.fromkeys((tp for tp in asked if tp not in known), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     try:
         codes = await context.services.group_coordinator.delete_offsets(request.group_id, known)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
-from pykbroker.coordinator.transaction.shard import Producer
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
@@ -25,6 +25,9 @@ from pykbroker.server.request import CloseConnection, RequestContext, handles
 from pykbroker.server.transaction_verifier import Admission, Operation
 from pykbroker.storage.log import AppendInfo, InvalidRecords
 from pykbroker.storage.producer_state import NOT_REQUIRED, Verification
+
+if TYPE_CHECKING:
+    from pykbroker.coordinator.transaction.shard import Producer
 
 PartitionResponse = ProduceResponse.Response.PartitionResponse
 
@@ -118,6 +121,8 @@ def _transactional_batches(
     request: ProduceRequest, context: RequestContext
 ) -> dict[TopicPartition, tuple[Producer, int]]:
     """Whose transactional records come for which partition, and the first sequence."""
+    from pykbroker.coordinator.transaction.shard import Producer
+
     found = {}
     for topic_data in request.topic_data:
         name, missing = _topic_name(topic_data, context)

@@ -62,7 +62,7 @@ async def share_fetch(request: ShareFetchRequest, context: RequestContext) -> Sh
         )
     except KafkaError as error:
         if error.code is ErrorCode.SHARE_SESSION_LIMIT_REACHED:  # Else the client would ask in a tight loop.
-            await trio.sleep(request.max_wait_ms / 1000)
+            await trio.sleep(max(0, request.max_wait_ms) / 1000)
         raise
     outcomes = await _acknowledge(key, answers, context, renews=renews) if any(answers.values()) else {}
     if request.share_acquire_mode not in ACQUIRE_MODES:

@@ -22,6 +22,7 @@ from pykbroker.protocol.messages.describe_share_group_offsets import (
 from pykbroker.protocol.messages.share_group_describe import ShareGroupDescribeRequest, ShareGroupDescribeResponse
 from pykbroker.protocol.messages.share_group_heartbeat import ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.authorized_operations import GROUP_OPERATIONS
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_groups import has_lag
 
@@ -30,8 +31,6 @@ OffsetsGroup = DescribeShareGroupOffsetsResponse.Group
 MAX_MEMBER_ID = 36
 NO_OFFSET = -1
 FIRST_WITH_LAG = 1
-GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
-"""Read, Delete, Describe, DescribeConfigs, AlterConfigs: with no authorizer everyone may do them all."""
 
 
 @handles(ShareGroupHeartbeatRequest, "1")

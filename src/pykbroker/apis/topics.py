@@ -31,19 +31,25 @@ async def create_topics(request: CreateTopicsRequest, context: RequestContext) -
     """CreateTopics 0-7: answers once the new partitions have leaders that serve.
 
     From version 4 on -1 stands for the broker's defaults (KIP-464), from 5 on the answer has the topic's configs
-    (KIP-525), from 7 on its id. The timeout isn't waited for: nothing is left to another broker.
+    (KIP-525), from 7 on its id. Leaders that are slow to say so are waited for no longer than the timeout.
     """
     counts = Counter(topic.name for topic in request.topics)
     wanted = [_new_topic(topic) for topic in request.topics if counts[topic.name] == 1]
     mutations = context.services.quotas.mutations(context, FIRST_CREATION_REFUSED_BY_QUOTA)
     refused = await _over_quota(wanted, mutations, context)
     wanted = [new for new in wanted if new.name not in refused]
-    answers = await context.services.controller.create_topics(wanted, validate_only=request.validate_only)
+    answers = await context.services.controller.create_topics(
+        wanted, validate_only=request.validate_only, timeout=_seconds(request.timeout_ms)
+    )
     by_name: dict[str, TopicImage | KafkaError] = {**refused}
     by_name.update((new.name, answer) for new, answer in zip(wanted, answers, strict=True))
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
     topics = [_creation(name, by_name.get(name, duplicate), context) for name in counts]
     return CreateTopicsResponse(topics=topics, throttle_time_ms=mutations.throttle_ms)
+
+
+def _seconds(timeout_ms: int) -> float:
+    return max(0, timeout_ms) / 1000
 
 
 async def _over_quota(
@@ -103,7 +109,7 @@ def _creation(name: str, answer: TopicImage | KafkaError, context: RequestContex
 
 @handles(DeleteTopicsRequest, "0-6")
 async def delete_topics(request: DeleteTopicsRequest, context: RequestContext) -> DeleteTopicsResponse:
-    """DeleteTopics 0-6: answers once nothing of the topics is left, neither data nor name.
+    """DeleteTopics 0-6: answers once nothing of the topics is left, neither data nor name; or when the time is up.
 
     From version 6 on by name or by id (KIP-516).
     """
@@ -115,7 +121,7 @@ async def delete_topics(request: DeleteTopicsRequest, context: RequestContext) -
         if error is not None:
             target.error_code, target.error_message = error.code, error.message
     names = [target.name for target in targets if target.name is not None and target.error_code == ErrorCode.NONE]
-    errors = await context.services.controller.delete_topics(names)
+    errors = await context.services.controller.delete_topics(names, timeout=_seconds(request.timeout_ms))
     for target in targets:
         if target.error_code == ErrorCode.NONE:
             error = errors[names.index(target.name or "")]
@@ -177,7 +183,9 @@ async def create_partitions(request: CreatePartitionsRequest, context: RequestCo
     mutations = context.services.quotas.mutations(context, FIRST_GROWTH_REFUSED_BY_QUOTA)
     refused = await _over_growth_quota(wanted, mutations, context)
     wanted = [growth for growth in wanted if growth.name not in refused]
-    errors = await context.services.controller.create_partitions(wanted, validate_only=request.validate_only)
+    errors = await context.services.controller.create_partitions(
+        wanted, validate_only=request.validate_only, timeout=_seconds(request.timeout_ms)
+    )
     by_name: dict[str, KafkaError | None] = {**refused}
     by_name.update((growth.name, error) for growth, error in zip(wanted, errors, strict=True))
     duplicate = KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")

@@ -104,21 +104,27 @@ class Reading:
         self.enough = False
         self.done: dict[TopicPartition, int] = {}
         self._maximum: int | None = options.max_messages
-        self._idle: float | None = options.idle_timeout
+        self._idle: float = float("inf") if options.idle_timeout is None else options.idle_timeout
+        self._endless = (options.follow or options.from_end) and options.until is None
         self._show = json_line if options.json else text_line(options)
         self._out = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
 
     async def read(
         self, consumer: Consumer, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> None:
-        """Reads until every partition is at its end; for ever where it has none."""
+        """Reads until every partition is at its end; for ever where it has none.
+
+        A member that a group gave no partitions waits, where it follows, for another to leave.
+        """
         import trio
 
+        if not starts and self._endless:
+            await trio.sleep(self._idle)
         waiting = {one for one, start in starts.items() if start < ends.get(one, 1 << 63)}
         consumer.assign({one: starts[one] for one in waiting})
         while waiting and not self.enough:
             found = None
-            with trio.move_on_after(self._idle if self._idle is not None else float("inf")):
+            with trio.move_on_after(self._idle):
                 found = await consumer.next()
             if found is None:
                 self.enough = True

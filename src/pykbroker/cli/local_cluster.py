@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,8 +30,9 @@ def parser() -> Parser:
     made = Parser(
         prog="pykbroker cluster",
         usage="pykbroker cluster --brokers N [options]",
-        description="Start a cluster on this machine. For each broker it prints `ready HOST:PORT node=N cluster=ID`, "
-        "and `cluster ready HOST:PORT,…` when all serve; SIGTERM or ctrl-c stops it.",
+        description="Start a cluster on this machine. For each broker it prints `ready HOST:PORT node=N cluster=ID "
+        "pid=P`, and `cluster ready HOST:PORT,…` when all serve; SIGTERM or ctrl-c stops it. For a broker that is "
+        "killed it prints the command that starts it again.",
         allow_abbrev=False,
     )
     add = made.add_argument
@@ -45,7 +47,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the cluster; returns the exit status when it has ended."""
     options = parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         with _folder(options.data_dir) as folder, _zookeeper(options.zookeeper, folder) as address:
@@ -89,18 +91,25 @@ def _zookeeper(address: str | None, folder: Path) -> Iterator[str]:
 
 
 def _run(options: argparse.Namespace, folder: Path, address: str) -> int:
-    brokers = [_start(options, number, folder, address) for number in range(1, options.brokers + 1)]
+    commands = [_command(options, number, folder, address) for number in range(1, options.brokers + 1)]
+    brokers = [_start(command) for command in commands]
     try:
-        lines = [_ready(broker) for broker in brokers]
-        if None in lines:
+        addresses = [_ready(broker) for broker in brokers]
+        if None in addresses:
             return FAILED
-        print("cluster ready " + ",".join(str(line).split()[1] for line in lines), flush=True)
-        while True:
-            _, status = os.wait()
-            ended = [number for number, broker in enumerate(brokers, 1) if broker.poll() is not None]
-            print(f"pykbroker: broker {ended} ended with status {status >> 8}", file=sys.stderr)
-            if len(ended) == len(brokers):
-                return FAILED
+        print("cluster ready " + ",".join(map(str, addresses)), flush=True)
+        running = {broker.pid: number for number, broker in enumerate(brokers)}
+        while running:
+            pid, status = os.wait()
+            code = os.waitstatus_to_exitcode(status)
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+            if (number := running.pop(pid, None)) is None:
+                print(f"pykbroker: ZooKeeper {how}", file=sys.stderr)
+                continue
+            brokers[number].returncode = code
+            again = _on_port(commands[number], str(addresses[number]))
+            print(f"pykbroker: broker {number + 1} {how}; start it again with: {again}", file=sys.stderr)
+        return FAILED
     except ChildProcessError:
         return FAILED
     finally:
@@ -108,23 +117,35 @@ def _run(options: argparse.Namespace, folder: Path, address: str) -> int:
             _stop(broker)
 
 
-def _start(options: argparse.Namespace, number: int, folder: Path, address: str) -> subprocess.Popen[str]:
+def _command(options: argparse.Namespace, number: int, folder: Path, address: str) -> list[str]:
     port = options.port + number - 1 if options.port else 0
     command = [sys.executable, "-m", "pykbroker", "start", "--node-id", str(number), "--port", str(port)]
     command += ["--zookeeper", address, "--data-dir", str(folder / f"broker-{number}")]
     for text in ("default.replication.factor=" + str(min(3, options.brokers)), *options.override):
         command += ["--override", text]
+    return command
+
+
+def _on_port(command: Sequence[str], address: str) -> str:
+    """What a person types to have the broker again, on the port that it had."""
+    words = ["pykbroker", *command[command.index("start") :]]
+    words[words.index("--port") + 1] = address.rpartition(":")[2]
+    return shlex.join(words)
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
     # A ctrl-c at the terminal is for this process, which stops the brokers in turn.
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def _ready(broker: subprocess.Popen[str]) -> str | None:
+    """Its address, once it serves; None where it ends before."""
     assert broker.stdout is not None
     line = broker.stdout.readline().rstrip()
     if not line.startswith("ready "):
         return None
-    print(line, flush=True)
-    return line
+    print(f"{line} pid={broker.pid}", flush=True)
+    return line.split()[1]
 
 
 def _stop(broker: subprocess.Popen[str]) -> None:

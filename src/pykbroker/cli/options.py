@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pykbroker.config.keys import MAX_LONG
 from pykbroker.protocol.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
@@ -140,15 +141,15 @@ def seconds(text: str) -> float:
 
 
 def number(text: str) -> int:
-    """A number from 0 on."""
-    if not text.isdecimal():
+    """A number from 0 on, of at most 63 bits as Kafka's are."""
+    if not text.isdecimal() or int(text) > MAX_LONG:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
     return int(text)
 
 
 def positive(text: str) -> int:
     """A number from 1 on."""
-    if not text.isdecimal() or not int(text):
+    if not text.isdecimal() or not 0 < int(text) <= MAX_LONG:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 on")
     return int(text)
 
@@ -206,11 +207,15 @@ def read_text(option: str, path: str) -> str:
 def settings(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> ClientSettings:
     """How the options want the cluster to be talked to. Raises UsageError and BadSettings."""
     from pykbroker.client.settings import MECHANISMS, SaslSettings, TlsSettings, settings_of
-    from pykbroker.config.properties import parse_properties
+    from pykbroker.config.properties import BAD_ESCAPE, parse_properties
 
     properties: dict[str, str] = {}
     if options.command_config is not None:
-        properties = parse_properties(read_text("--command-config", options.command_config))
+        text = read_text("--command-config", options.command_config)
+        try:
+            properties = parse_properties(text)
+        except ValueError as error:
+            raise UsageError(f"--command-config {options.command_config}: {BAD_ESCAPE} ({error})") from None
     bootstrap = options.bootstrap or properties.get("bootstrap.servers") or environment.get(BOOTSTRAP)
     properties["bootstrap.servers"] = bootstrap or DEFAULT_BOOTSTRAP
     found = settings_of(properties)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pykbroker.cli.formats import FORMATS, encoder, from_json, separator
 from pykbroker.cli.options import UsageError, add_connection, command, number, pair
 from pykbroker.cli.output import Progress, Report, Table
+from pykbroker.config.keys import MAX_LONG
 
 if TYPE_CHECKING:
     from pykbroker.cli.options import Parser
@@ -164,16 +165,24 @@ def json_parser(options: argparse.Namespace) -> Parse:
         found: Any = json.loads(line)
         if not isinstance(found, dict):
             raise ValueError("expected a JSON object with key, value, headers")
-        headers = tuple((str(one["name"]), from_json(one.get("value"))) for one in found.get("headers") or ())
+        headers = _json_headers(found.get("headers") or ())
         timestamp = found.get("timestamp", options.timestamp)
         if not isinstance(timestamp, int):
             timestamp = time.time_ns() // 1_000_000
+        if not -1 <= timestamp <= MAX_LONG:
+            raise ValueError(f"the timestamp {timestamp} can't be")
         partition = options.partition
         return ProducerRecord(
             from_json(found.get("key")), from_json(found.get("value")), timestamp, fixed + headers, partition
         )
 
     return parse
+
+
+def _json_headers(found: Any) -> tuple[tuple[str, bytes | None], ...]:
+    if not isinstance(found, (list, tuple)) or not all(isinstance(one, dict) and "name" in one for one in found):
+        raise ValueError('expected headers like [{"name": "a", "value": "b"}]')
+    return tuple((str(one["name"]).encode().decode(), from_json(one.get("value"))) for one in found)
 
 
 async def _given(values: Sequence[str]) -> AsyncGenerator[Sequence[str], None]:

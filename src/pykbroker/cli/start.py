@@ -18,7 +18,7 @@ from pykbroker.cli.options import BAD_USAGE, Parser
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import endpoint_text
-from pykbroker.config.properties import parse_properties
+from pykbroker.config.properties import BAD_ESCAPE, parse_properties
 from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 CANNOT_RUN = 1
@@ -171,7 +171,7 @@ def _read(path: str) -> dict[str, str]:
     try:
         return parse_properties(text)
     except ValueError as error:
-        raise UsageError(f"--config {path}: a \\u escape needs four hexadecimal digits ({error})") from None
+        raise UsageError(f"--config {path}: {BAD_ESCAPE} ({error})") from None
 
 
 def _default_directory() -> str:

@@ -6,6 +6,8 @@ import argparse
 import re
 from datetime import UTC, datetime
 
+_LAST = 253_402_300_799_000
+"""The last second of the year 9999. A clock that counts microseconds is beyond it."""
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _SHORT = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 _ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE)
@@ -49,7 +51,9 @@ def moment_or_ago(text: str) -> int:
 
 
 def text_of(timestamp: int) -> str | None:
-    """Milliseconds since the epoch as a moment in UTC; None for no time."""
+    """Milliseconds since the epoch as a moment in UTC, a number where no calendar has it; None for no time."""
     if timestamp < 0:
         return None
+    if timestamp > _LAST:
+        return str(timestamp)
     return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -251,13 +251,18 @@ async def _partitions(cluster: Cluster, topics: Sequence[str] | None, broker: in
 
 
 async def _open_partitions(cluster: Cluster, producer_ids: set[int]) -> dict[int, set[str]]:
-    """The partitions of the open transactions of these producers, as their coordinators have them."""
+    """The partitions of the open transactions of these producers, as their coordinators have them.
+
+    Raises KafkaError where one can't say: what it doesn't name would be taken for hanging.
+    """
+    from pykbroker.client.cluster import raise_for
     from pykbroker.protocol.messages.list_transactions import ListTransactionsRequest
 
     found: dict[int, set[str]] = {}
     if producer_ids:
         for node in sorted(cluster.brokers):
             answer = await cluster.node(node, ListTransactionsRequest(producer_id_filters=sorted(producer_ids)))
+            raise_for(answer.error_code, f"broker {node}")
             for one in answer.transaction_states:
                 described = await _described(cluster, one.transactional_id)
                 found.setdefault(one.producer_id, set()).update(described["partitions"])

@@ -32,7 +32,7 @@ from pykbroker.config.listeners import endpoint_text
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.errors import ErrorCode, MalformedMessage, UnbuildableMessage
-from pykbroker.protocol.message import Message, Piece
+from pykbroker.protocol.message import Message, as_bytes
 from pykbroker.protocol.messages import message_classes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.sasl_authenticate import SaslAuthenticateRequest
@@ -131,7 +131,7 @@ class Connection:
         except UnbuildableMessage as error:
             name = api_name(type(request).key)
             raise NotSupported(f"the broker at {self} serves {name} up to version {version} only: {error}") from None
-        return b"".join(map(_as_bytes, pieces))
+        return b"".join(map(as_bytes, pieces))
 
     async def _send(self, data: bytes) -> None:
         if self.closed:
@@ -351,7 +351,3 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 def api_name(key: int) -> str:
     """An API's name as Kafka writes it: `DescribeGroups`."""
     return message_classes(key)[0].__name__.removesuffix("Request")
-
-
-def _as_bytes(piece: Piece) -> bytes | bytearray | memoryview:
-    return piece if isinstance(piece, (bytes, bytearray, memoryview)) else piece.read()

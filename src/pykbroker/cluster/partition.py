@@ -183,10 +183,6 @@ class Partition:
         """As follower: the log begins anew at an offset that is the leader's log start."""
         self.log_end_offset = self.high_watermark = log_start_offset
 
-    def log_start_raised(self, log_start_offset: int) -> None:
-        """What is deleted was committed: the high watermark is never below the log's start."""
-        self.high_watermark = max(self.high_watermark, min(log_start_offset, self.log_end_offset))
-
     def _advance(self, now: float) -> bool:
         """The high watermark is the smallest end among the maximal ISR and those about to join it.
 

@@ -46,6 +46,10 @@ _DYNAMIC_ONLY = frozenset(
     )
 )
 
+# User interfaces tell what a cluster can do by the level of metadata.version, which one on ZooKeeper lacks, or by this
+# key: Kafka 3.9's brokers show it.
+_SHOWN_ALL_THE_SAME = "inter.broker.protocol.version"
+
 
 class Synonym(NamedTuple):
     """A key whose value stands in where those before it aren't set."""
@@ -68,10 +72,13 @@ class ConfigEntry(NamedTuple):
 
 
 def describe_broker(config: BrokerConfig) -> list[ConfigEntry]:
-    """Every key that Kafka 4.3's brokers have, and of older ones those that are set; then the unknown ones, hidden."""
+    """Every key that Kafka 4.3's brokers have, of older ones those that are set; then the unknown ones, hidden.
+
+    And the inter-broker protocol's version.
+    """
     entries = []
     for name, key in BROKER_KEYS.items():
-        if config.is_set(name) or not (key.removed or name in _DYNAMIC_ONLY):
+        if config.is_set(name) or name == _SHOWN_ALL_THE_SAME or not (key.removed or name in _DYNAMIC_ONLY):
             value = _effective(config, name, key)
             entries.append(_entry(key, value, _broker_synonyms(config, name), read_only=not is_dynamic(name)))
     entries += [_unknown(config, name) for name in config.unknown]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pykbroker.config.broker import BROKER_KEYS
-from pykbroker.config.dynamic_listeners import refusal
+from pykbroker.config.dynamic_listeners import ADDRESSES, contradictory, refusal
 from pykbroker.config.keys import PER_BROKER, READ_ONLY, ConfigError
 from pykbroker.config.live import LiveConfig
 
@@ -77,7 +77,7 @@ def check_broker_change(config: LiveConfig, overrides: Mapping[str, str], *, per
     _check_together(config, config.with_update(**({"own": overrides} if per_broker else {"default": overrides})))
 
 
-def usable(overrides: Mapping[str, str], *, per_broker: bool) -> tuple[dict[str, str], list[str]]:
+def usable(config: LiveConfig, overrides: Mapping[str, str], *, per_broker: bool) -> tuple[dict[str, str], list[str]]:
     """What a broker follows of what is stored, and a line for each part that it doesn't."""
     wrong: dict[str, str] = {}
     for name, text in overrides.items():
@@ -92,7 +92,19 @@ def usable(overrides: Mapping[str, str], *, per_broker: bool) -> tuple[dict[str,
         (overrides.keys() & set(FIXED), "can't be set dynamically"),
     ):
         wrong.update({name: f"{name} is ignored: it {why}" for name in names})
+    if not wrong.keys() >= ADDRESSES & overrides.keys():
+        followed = {name: text for name, text in overrides.items() if name not in wrong}
+        contradiction = _contradiction(config.with_update(own=followed))
+        if contradiction is not None:
+            wrong.update({name: f"{name} is ignored: {contradiction}" for name in ADDRESSES & followed.keys()})
     return {name: text for name, text in overrides.items() if name not in wrong}, list(wrong.values())
+
+
+def _contradiction(config: LiveConfig) -> str | None:
+    try:
+        return contradictory(config)
+    except ConfigError as error:
+        return str(error)
 
 
 def is_dynamic(name: str) -> bool:

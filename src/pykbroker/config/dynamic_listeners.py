@@ -22,14 +22,10 @@ def refusal(before: BrokerConfig, after: BrokerConfig, changeable: Iterable[str]
     """
     if all(before.value(name) == after.value(name) for name in ADDRESSES):
         return None
+    contradiction = contradictory(after)
+    if contradiction is not None:
+        return contradiction
     listeners = {one.name: one for one in after.broker_listeners}
-    advertised = {one.name for one in after.advertised} or listeners.keys()
-    inter_broker = before.inter_broker_listener
-    if inter_broker not in advertised:
-        return (
-            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options "
-            f"based on currently configured listeners are {','.join(sorted(advertised))}: {inter_broker} has to stay"
-        )
     for one in before.broker_listeners:
         kept = listeners.get(one.name)
         if kept is None:
@@ -44,10 +40,25 @@ def refusal(before: BrokerConfig, after: BrokerConfig, changeable: Iterable[str]
     return None
 
 
-def fresh(before: Iterable[Listener], after: Iterable[Listener]) -> list[Listener]:
-    """Those that are to be opened: new ones, and those that are to be elsewhere."""
-    known = set(before)
-    return [one for one in after if one not in known]
+def contradictory(config: BrokerConfig) -> str | None:
+    """Why a broker can't be where its config says, if so: others have to reach it. Raises ConfigError."""
+    advertised = [one.name for one in config.advertised or config.broker_listeners]
+    if config.inter_broker_listener in advertised:
+        return None
+    return (
+        "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options based "
+        f"on currently configured listeners are {','.join(advertised)}: {config.inter_broker_listener} has to stay"
+    )
+
+
+def touched(before: BrokerConfig, after: BrokerConfig) -> list[Listener]:
+    """The listeners that are to be opened, or to have other keys of their own."""
+    known = set(before.broker_listeners)
+    return [
+        one
+        for one in after.broker_listeners
+        if one not in known or _own(before, one.name, ()) != _own(after, one.name, ())
+    ]
 
 
 def _own(config: BrokerConfig, listener: str, changeable: Iterable[str]) -> dict[str, str]:

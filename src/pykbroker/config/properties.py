@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _BLANKS = " \t\f"
+BAD_ESCAPE = r"a \u escape needs four hexadecimal digits"
+"""What is wrong where `parse_properties` raises."""
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 

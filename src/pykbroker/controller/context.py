@@ -87,8 +87,3 @@ class ControllerContext:
         self.image = self.image.with_brokers(*brokers)
         self.shutting_down &= self.image.brokers.keys()
         self.offline_replicas = {one: tps for one, tps in self.offline_replicas.items() if one in self.image.brokers}
-
-    def is_reassigning(self, tp: TopicPartition) -> bool:
-        """Whether a partition's replicas are being changed."""
-        state = self.state(tp)
-        return state is not None and bool(state.adding or state.removing)

@@ -57,9 +57,11 @@ class Result(Generic[A]):
     answer: A | Parked
     """To this request, or where its answer will be looked for later."""
     records: Sequence[Record] = ()
-    """Appended, as one batch, before anything is answered."""
+    """Appended, as one batch unless `divisible`, before anything is answered."""
     released: Mapping[Parked, Any] = field(default_factory=lambda: EMPTY)
     """Answers to requests parked before; each parked request is released exactly once."""
+    divisible: bool = False
+    """Whether each record means something by itself: however many there are, they are appended in several batches."""
 
 
 class Draft:
@@ -77,11 +79,11 @@ class Draft:
             raise AssertionError(f"{parked} is answered twice")
         self.released[parked] = answer
 
-    def result(self, answer: A | Parked) -> Result[A]:
+    def result(self, answer: A | Parked, *, divisible: bool = False) -> Result[A]:
         """Closes the draft; a request that was parked and released in this very decision is simply answered."""
         if isinstance(answer, Parked) and answer in self.released:
             answer = cast("A", self.released.pop(answer))
-        return Result(answer, self.records, self.released)
+        return Result(answer, self.records, self.released, divisible)
 
 
 class Shard(Protocol):

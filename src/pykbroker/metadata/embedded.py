@@ -6,10 +6,12 @@ each with a session of its own. It never knows what a node means.
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 
@@ -32,6 +34,8 @@ from pykbroker.metadata.store import (
 
 if TYPE_CHECKING:
     import trio
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -103,14 +107,22 @@ class Database:
             self._connection.executescript(f"begin; {_TABLES} pragma user_version = {FORMAT}; commit;")
         run("delete from node where owner != 0")
 
-    def read(self, path: str) -> Node | None:
-        """A node, or None."""
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         with self._lock:
+            try:
+                yield
+            except self._sqlite_error as error:
+                raise StoreError(str(self.path), str(error)) from error
+
+    def read(self, path: str) -> Node | None:
+        """A node, or None. Like all that reads it raises StoreError where the disk fails."""
+        with self._reading():
             return self._read(path)
 
     def read_many(self, paths: Sequence[str]) -> dict[str, Node]:
         """Those of the nodes that are there, by path."""
-        with self._lock:
+        with self._reading():
             return {path: node for path in paths if (node := self._read(path)) is not None}
 
     def _read(self, path: str) -> Node | None:
@@ -121,7 +133,7 @@ class Database:
 
     def children(self, path: str) -> list[str]:
         """The names of a node's children."""
-        with self._lock:
+        with self._reading():
             if self._read(path) is None:
                 raise NoNode(path)
             rows = self._connection.execute("select path from node where parent = ? order by path", (path,))
@@ -130,7 +142,7 @@ class Database:
     def subtree(self, path: str) -> dict[str, Node]:
         """Every node below a path."""
         prefix = path.rstrip("/") + "/"
-        with self._lock:
+        with self._reading():
             rows = self._connection.execute(
                 "select path, data, version, czxid, owner from node where path > ? and path < ? order by path",
                 (prefix, prefix[:-1] + "0"),
@@ -213,11 +225,18 @@ class Database:
             return session
 
     def end_session(self, session: int) -> list[str]:
-        """Forgets a session with its ephemeral nodes, and closes the file after the last one; says their paths."""
+        """Forgets a session with its ephemeral nodes, and closes the file after the last one; says their paths.
+
+        Those that a full disk keeps from being removed go when the file is opened the next time.
+        """
         with self._lock:
             self._sessions.pop(session, None)
-            rows = self._connection.execute("select path from node where owner = ?", (session,)).fetchall()
-            self._connection.execute("delete from node where owner = ?", (session,))
+            rows: list[tuple[str]] = []
+            try:
+                rows = self._connection.execute("select path from node where owner = ?", (session,)).fetchall()
+                self._connection.execute("delete from node where owner = ?", (session,))
+            except self._sqlite_error as error:
+                log.warning("%s: a session can't be ended in it: %s", self.path, error)
             if not self._sessions:
                 self._connection.close()
             return [row[0] for row in rows]

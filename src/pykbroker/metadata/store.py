@@ -163,3 +163,12 @@ class MetadataStore(Protocol):
     async def close(self) -> None:
         """Ends the session and lets go of the store."""
         ...
+
+
+async def forget_oldest(store: MetadataStore, folder: str, kept: int) -> None:
+    """Removes the oldest of a folder's sequential nodes, of which everybody has had time to hear. Raises StoreError."""
+    for name in (await store.children(folder))[:-kept]:
+        try:
+            await store.delete(f"{folder}/{name}")
+        except NoNode:
+            pass

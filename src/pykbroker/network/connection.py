@@ -16,6 +16,7 @@ import trio
 
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.network.frames import BadFrame, FrameReader, Stall, send_pieces
+from pykbroker.network.listener import close
 from pykbroker.protocol.errors import MalformedMessage
 from pykbroker.security.ssl_principal import NoRule
 from pykbroker.server.request import CloseConnection
@@ -100,7 +101,7 @@ class Connection:
         finally:
             trio.lowlevel.notify_closing(self._socket)
             self._say_goodbye()
-            self._socket.close()
+            close(self._socket)
             self._dispatcher.disconnected(self.peer)
 
     async def _shake_hands(self, tls: TlsListener) -> None:

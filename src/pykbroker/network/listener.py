@@ -60,6 +60,15 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def close(sock: socket.socket) -> None:
+    """Closes a socket for the other side too: a process forked meanwhile, as multiprocessing does, has a copy of it."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # Not connected any more, or never listened on.
+    sock.close()
+
+
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     if not host:
         if socket.has_dualstack_ipv6():

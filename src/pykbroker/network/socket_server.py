@@ -11,19 +11,18 @@ import heapq
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
-from pykbroker.config.dynamic_listeners import fresh
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import unmapped
 from pykbroker.network.connection import Connection
 from pykbroker.network.connection_limits import ConnectionLimits, ListenerSlots
 from pykbroker.network.dispatch import Dispatcher, Peer
-from pykbroker.network.listener import accept, bind
+from pykbroker.network.listener import accept, bind, close
 from pykbroker.network.listener_security import ListenerSecurity
 
 if TYPE_CHECKING:
@@ -34,25 +33,30 @@ log = logging.getLogger(__name__)
 
 AUTHENTICATION_SECONDS = 60.0
 """Who hasn't proved itself may wait so long between two messages; Kafka has `connections.max.idle.ms` alone for it."""
-
-
 LEAVE_SECONDS = 1.0
 """How long requests in hand on a listener that is removed may take."""
 
 
 @dataclass
 class _Bound:
-    """A listener with its sockets; `accepting` ends what is done for it."""
+    """A listener with its sockets; whoever accepts on them ends when they are closed."""
 
     listener: Listener
     sockets: list[socket.socket]
-    accepting: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    @property
+    def port(self) -> int:
+        port: int = self.sockets[0].getsockname()[1]
+        return port
+
+    def serves(self, listener: Listener) -> bool:
+        """Whether this is what is wanted: where any port was, the one that was free is as good."""
+        return listener in (self.listener, self.listener._replace(port=self.port))
 
     def close(self) -> None:
-        self.accepting.cancel()
         for sock in self.sockets:
             trio.lowlevel.notify_closing(sock)
-            sock.close()
+            close(sock)
 
 
 @dataclass
@@ -85,9 +89,9 @@ class SocketServer:
 
         Raises OSError with `strerror` and the address, and ConfigError for certificates that can't be used.
         """
-        for name in [name for name, bound in self._bound.items() if bound.listener not in listeners]:
-            self._remove(self._bound.pop(name))
-        for listener in fresh((bound.listener for bound in self._bound.values()), listeners):
+        for bound in [one for one in self._bound.values() if not any(map(one.serves, listeners))]:
+            self._remove(self._bound.pop(bound.listener.name))
+        for listener in self._missing(listeners):
             bound = _Bound(listener, bind(listener.host, listener.port))
             if self._serving is not None:
                 try:
@@ -97,14 +101,16 @@ class SocketServer:
                     raise
             self._bound[listener.name] = bound
 
-    def check(self, listeners: Iterable[Listener]) -> None:
+    def check(self, listeners: Sequence[Listener]) -> None:
         """Whether the ports of listeners that aren't there yet could be had. Raises OSError as `bind` does."""
-        there = [bound.listener for bound in self._bound.values()]
-        going = {one.port for one in there if one not in listeners}
-        for listener in fresh(there, listeners):
+        going = {bound.port for bound in self._bound.values() if not any(map(bound.serves, listeners))}
+        for listener in self._missing(listeners):
             if listener.port not in going:
                 for sock in bind(listener.host, listener.port):
                     sock.close()
+
+    def _missing(self, listeners: Sequence[Listener]) -> list[Listener]:
+        return [one for one in listeners if not any(bound.serves(one) for bound in self._bound.values())]
 
     def _config_changed(self, changed: frozenset[str]) -> None:
         if self._serving is None:
@@ -141,7 +147,7 @@ class SocketServer:
 
     def ports(self) -> dict[str, int]:
         """Each listener's bound port: where 0 was asked for, the one that was free."""
-        return {name: bound.sockets[0].getsockname()[1] for name, bound in self._bound.items()}
+        return {name: bound.port for name, bound in self._bound.items()}
 
     # ---- connections -----------------------------------------------------------------------------------------------
 
@@ -212,8 +218,7 @@ class SocketServer:
         def handle(connection: socket.socket) -> None:
             serving.connections.start_soon(self._serve, connection, bound, serving.dispatcher, security, slots)
 
-        with bound.accepting:
-            await accept(sock, slots, handle)
+        await accept(sock, slots, handle)
 
     async def _serve(
         self,

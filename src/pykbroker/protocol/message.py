@@ -54,10 +54,17 @@ __all__ = [
     "UInt16",
     "UInt32",
     "Uuid",
+    "as_bytes",
 ]
 
 Piece: TypeAlias = bytes | bytearray | memoryview | SizedSlice
 """What an encoded message consists of: bytes to write, or a slice to send."""
+
+
+def as_bytes(piece: Piece) -> bytes | bytearray | memoryview:
+    """A piece as bytes, for who can't send slices of files."""
+    return piece if isinstance(piece, (bytes, bytearray, memoryview)) else piece.read()
+
 
 OFTEN = 8
 """A class made this many times by keywords gets an `__init__` of its own."""

@@ -15,7 +15,18 @@ import trio
 
 from pykbroker.config.keys import ConfigError
 from pykbroker.metadata import acl_znodes
-from pykbroker.metadata.store import BadVersion, Create, Delete, Node, NodeExists, NoNode, Operation, Set, StoreError
+from pykbroker.metadata.store import (
+    BadVersion,
+    Create,
+    Delete,
+    Node,
+    NodeExists,
+    NoNode,
+    Operation,
+    Set,
+    StoreError,
+    forget_oldest,
+)
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.security.acl import Acl, Acls, Entry, Filter, Resource, ResourceType
 from pykbroker.security.acl import Operation as AclOperation
@@ -166,16 +177,9 @@ class Authorizer:
                 await self._store.multi([operation, Create(note_path, note, sequential=True)])
             except (BadVersion, NodeExists, NoNode):
                 continue
-            await self._forget_notes(note_path.rpartition("/")[0])
+            await forget_oldest(self._store, note_path.rpartition("/")[0], KEPT_NOTES)
             return
         raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, "The ACLs were changed by others again and again.")
-
-    async def _forget_notes(self, folder: str) -> None:
-        for name in (await self._store.children(folder))[:-KEPT_NOTES]:
-            try:
-                await self._store.delete(f"{folder}/{name}")
-            except NoNode:
-                pass
 
 
 class RequestAccess:

@@ -18,7 +18,7 @@ from pykbroker.cluster.image import Endpoint
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.errors import ErrorCode, MalformedMessage
-from pykbroker.protocol.message import Message, Piece
+from pykbroker.protocol.message import Message, as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.versions import Versions
 from pykbroker.server.metadata_cache import MetadataCache
@@ -208,7 +208,7 @@ class _Connection:
                 self._turns.append(turn)
                 if self._turns[0] is turn:
                     turn.set()
-                await self.stream.send_all(b"".join(map(_as_bytes, pieces)))
+                await self.stream.send_all(b"".join(map(as_bytes, pieces)))
             await turn.wait()
             if self.broken:
                 raise ChannelError("the connection broke")
@@ -251,7 +251,3 @@ class _Connection:
         self.broken = True
         for turn in self._turns:
             turn.set()
-
-
-def _as_bytes(piece: Piece) -> bytes | bytearray | memoryview:
-    return piece if isinstance(piece, (bytes, bytearray, memoryview)) else piece.read()

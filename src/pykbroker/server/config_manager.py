@@ -72,7 +72,7 @@ class DynamicConfigManager:
         name = znodes.entity_name(entity.partition("/")[2])
         if name not in (None, str(self.config.node_id)):
             return
-        values, complaints = usable(overrides, per_broker=name is not None)
+        values, complaints = usable(self.config, overrides, per_broker=name is not None)
         for complaint in complaints:
             log.error("dynamic config of %s: %s", "all brokers" if name is None else f"broker {name}", complaint)
         changed = self.config.update(default=values) if name is None else self.config.update(own=values)

@@ -173,9 +173,15 @@ class ControllerRuntime:
         async with self.office.change:
             await self.office.elect()
         if self.office.current is None:
-            controller = await self._store.find(znodes.CONTROLLER)
+            await self._first_image()
+
+    async def _first_image(self) -> None:
+        """Who is there, for what is asked until the controller tells more; if it has told meanwhile, that is newer."""
+        controller = await self._store.find(znodes.CONTROLLER)
+        brokers = await read_brokers(self._store)
+        if not self._joined.is_set():
             controller_id = -1 if controller is None else znodes.decode_controller(controller.data)
-            image = self._metadata.image.with_brokers(*await read_brokers(self._store))
+            image = self._metadata.image.with_brokers(*brokers)
             self._metadata.publish(replace(image, controller_id=controller_id))
 
     def move(self, broker: BrokerImage) -> None:

@@ -20,7 +20,7 @@ from pykbroker.protocol.records.control import ControlType, build_marker, read_m
 from pykbroker.protocol.topic_partition import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from pykbroker.server.clock import Clock
     from pykbroker.server.disk import Disk
@@ -38,6 +38,10 @@ LOAD_SLICE_BYTES = 1 << 20
 LOAD_RECORDS_PER_TURN = 64
 """Records replayed before other tasks have their turn: about two milliseconds' worth."""
 LOAD_RETRY_S = 1.0
+DIVIDED_BYTES = 1 << 19
+"""The records of a decision that needn't stay together go in batches of this size: half of `message.max.bytes`."""
+RECORD_OVERHEAD = 32
+"""What a record takes in a batch beside key and value, at most."""
 TIMER_SLACK_S = 0.001
 """The timer wakes this much late, so that a deadline isn't found to be a rounding error away."""
 
@@ -367,11 +371,25 @@ class CoordinatorRuntime(Generic[S]):
         offsets: bool = False,
         producer: TransactionalProducer | None = None,
     ) -> None:
-        """Appends the decision's records as one batch, and then takes them for the truth."""
+        """Appends the decision's records, and then takes them for the truth."""
         if not result.records:
             return
+        for records in _divided(result.records) if result.divisible else (result.records,):
+            self._append_batch(hosted, records, result, offsets=offsets, producer=producer)
+        self._watch(hosted)  # Records may set a deadline, too.
+        self._on_replayed(hosted)
+
+    def _append_batch(
+        self,
+        hosted: Hosted[S],
+        records: Sequence[Record],
+        result: Result[Any],
+        *,
+        offsets: bool,
+        producer: TransactionalProducer | None,
+    ) -> None:
         try:
-            info = self._write(hosted, result.records, producer)
+            info = self._write(hosted, records, producer)
         except KafkaError as error:
             code = self._client_error(error.code, offsets=offsets)
             if not offsets:
@@ -381,10 +399,8 @@ class CoordinatorRuntime(Generic[S]):
             raise KafkaError(code, error.message) from error
         hosted.written = info.last_offset + 1
         producer_id = None if producer is None else producer.producer_id
-        for offset, record in enumerate(result.records, info.first_offset):
+        for offset, record in enumerate(records, info.first_offset):
             _replay(hosted, record, offset, producer_id)
-        self._watch(hosted)  # Records may set a deadline, too.
-        self._on_replayed(hosted)
 
     def _write(
         self, hosted: Hosted[S], records: Sequence[Record], producer: TransactionalProducer | None
@@ -481,6 +497,17 @@ def _read_slice(replica_log: UnifiedLog, offset: int, end: int) -> bytes:
     return b"" if records is None else records.read()
 
 
+def _divided(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Records in batches that a broker takes by its defaults."""
+    first = size = 0
+    for place, record in enumerate(records):
+        size += len(record.key) + len(record.value or b"") + RECORD_OVERHEAD
+        if size > DIVIDED_BYTES and place > first:
+            yield records[first:place]
+            first, size = place, len(record.key) + len(record.value or b"") + RECORD_OVERHEAD
+    yield records[first:]
+
+
 def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | None = None) -> None:
     """A record that can't be read is passed over: better one group lost than fifty."""
     try:
@@ -515,8 +542,17 @@ MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERR
 TOO_LARGE = frozenset((ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE))
 
 
+def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
+    """What a transaction or share coordinator's client is told when the append failed with this code."""
+    if code in UNAVAILABLE or code is ErrorCode.REQUEST_TIMED_OUT:
+        return ErrorCode.COORDINATOR_NOT_AVAILABLE
+    if code in MOVED:
+        return ErrorCode.NOT_COORDINATOR
+    return ErrorCode.UNKNOWN_SERVER_ERROR if code in TOO_LARGE else code
+
+
 def group_client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
-    """What a coordinator's client is told when the append failed with this code (Kafka's mapping)."""
+    """What a group coordinator's client is told when the append failed with this code (Kafka's mapping)."""
     if code in UNAVAILABLE:
         return ErrorCode.COORDINATOR_NOT_AVAILABLE
     if code in MOVED:

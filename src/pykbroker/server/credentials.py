@@ -9,14 +9,14 @@ import base64
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import trio
 
 from pykbroker.cluster.image import uuid_from, uuid_text
 from pykbroker.metadata import token_znodes, znodes
-from pykbroker.metadata.store import Create, MetadataStore, NoNode, Operation, Set, StoreError
+from pykbroker.metadata.store import Create, MetadataStore, NoNode, Operation, Set, StoreError, forget_oldest
 from pykbroker.security.delegation_token import DelegationToken, password, secret
 from pykbroker.security.scram import HASHES, Found, ScramCredential, make_credential, parse_credential
 from pykbroker.server.clock import Clock
@@ -193,16 +193,8 @@ class Credentials:
     async def _write_token(self, token_id: str, *operations: Operation) -> None:
         note_path, note = token_znodes.token_change(token_id)
         await self._store.multi([*operations, Create(note_path, note, sequential=True)])
-        await self._forget_notes(token_znodes.TOKEN_CHANGES)
+        await forget_oldest(self._store, token_znodes.TOKEN_CHANGES, KEPT_NOTES)
         await self.load()
-
-    async def _forget_notes(self, folder: str) -> None:
-        names: Sequence[str] = (await self._store.children(folder))[:-KEPT_NOTES]
-        for name in names:
-            try:
-                await self._store.delete(f"{folder}/{name}")
-            except NoNode:
-                pass
 
 
 def nonce(random_bytes: Callable[[int], bytes] = os.urandom) -> str:

@@ -13,9 +13,9 @@ import trio
 
 from pykbroker.cluster.image import SHARE_GROUP_STATE_TOPIC
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.protocol.errors import ErrorCode, KafkaError
+from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, client_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,24 +36,6 @@ A = TypeVar("A")
 
 UPKEEP_S = 300.0
 """Between two rounds of cold snapshots and pruning: Kafka's default for both."""
-
-_UNAVAILABLE = (
-    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
-    ErrorCode.NOT_ENOUGH_REPLICAS,
-    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    ErrorCode.REQUEST_TIMED_OUT,
-)
-_MOVED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.KAFKA_STORAGE_ERROR)
-_TOO_LARGE = (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE)
-
-
-def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
-    """What is answered where the append failed with this code (Kafka's mapping)."""
-    if code in _UNAVAILABLE:
-        return ErrorCode.COORDINATOR_NOT_AVAILABLE
-    if code in _MOVED:
-        return ErrorCode.NOT_COORDINATOR
-    return ErrorCode.UNKNOWN_SERVER_ERROR if code in _TOO_LARGE else code
 
 
 def _new_shard(updates: int, partitions: Callable[[UUID], int]) -> ShareShard:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import trio
 
-from pykbroker.coordinator.group.share_groups import AlteredTopic, Begin, Caller, DeletedTopic, Described, ShareGroups
 from pykbroker.coordinator.share.state import NO_COUNT, NO_OFFSET, ShareKey, ShareState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
@@ -20,6 +19,14 @@ from pykbroker.server.broker_channel import BrokerChannels, ChannelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from pykbroker.coordinator.group.share_groups import (
+        AlteredTopic,
+        Begin,
+        Caller,
+        DeletedTopic,
+        Described,
+        ShareGroups,
+    )
     from pykbroker.coordinator.result import Draft
     from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
     from pykbroker.protocol.messages.share_group_heartbeat import (
@@ -124,6 +131,8 @@ class ShareGroupService:
 
     async def delete_offsets(self, group_id: str, names: Collection[str]) -> list[DeletedTopic]:
         """DeleteShareGroupOffsets: the states of these topics go."""
+        from pykbroker.coordinator.group.share_groups import DeletedTopic
+
         refused, doomed = await self._ask(group_id, lambda share, draft: share.delete_offsets(group_id, names, draft))
         failed = await self._delete(group_id, doomed)
         answers: list[DeletedTopic] = []

@@ -16,7 +16,6 @@ from pykbroker.cluster.share_acknowledge import Answer, acknowledge
 from pykbroker.cluster.share_partition import FAILED, FENCED, Change, ShareConfig, SharePartition
 from pykbroker.cluster.share_session import SessionKey, ShareSession, ShareSessions
 from pykbroker.config.group import BY_DURATION, duration_ms
-from pykbroker.coordinator.share.shard import NOT_HOSTED, ShareWrite
 from pykbroker.coordinator.share.state import NO_OFFSET, ShareKey
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 
@@ -152,6 +151,8 @@ class SharePartitions:
         """Takes a member's answers; back when they are stored. Raises KafkaError."""
         led = self._current(key)
         if led is None:
+            from pykbroker.coordinator.share.shard import NOT_HOSTED
+
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, NOT_HOSTED)
         led.partition.config = self._config(key.group_id)
         change = acknowledge(led.partition, member_id, answers, self._clock.monotonic())
@@ -181,6 +182,8 @@ class SharePartitions:
             self._purgatory.check(led.key)
 
     async def _write(self, led: LedShare, batches: Sequence[StateBatch]) -> None:
+        from pykbroker.coordinator.share.shard import ShareWrite
+
         partition = led.partition
         write = ShareWrite(
             partition.state_epoch,

@@ -13,11 +13,6 @@ import trio
 from pykbroker.cluster.in_flight import StateBatch
 from pykbroker.coordinator.share.state import ShareKey, ShareState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.messages.delete_share_group_state import DeleteShareGroupStateRequest
-from pykbroker.protocol.messages.initialize_share_group_state import InitializeShareGroupStateRequest
-from pykbroker.protocol.messages.read_share_group_state import ReadShareGroupStateRequest
-from pykbroker.protocol.messages.read_share_group_state_summary import ReadShareGroupStateSummaryRequest
-from pykbroker.protocol.messages.write_share_group_state import WriteShareGroupStateRequest
 from pykbroker.server.broker_channel import BrokerChannels, ChannelError
 
 if TYPE_CHECKING:
@@ -57,6 +52,8 @@ class SharePersister:
 
     async def initialize(self, key: ShareKey, state_epoch: int, start_offset: int) -> None:
         """Begins a state; -1 leaves the start to the group's config."""
+        from pykbroker.protocol.messages.initialize_share_group_state import InitializeShareGroupStateRequest
+
         topic = InitializeShareGroupStateRequest.Topic
         part = topic.Partition(partition=key.partition, state_epoch=state_epoch, start_offset=start_offset)
         await self._ask(
@@ -72,6 +69,8 @@ class SharePersister:
 
     async def read(self, key: ShareKey, leader_epoch: int) -> ShareState:
         """The state, for the leader of this epoch."""
+        from pykbroker.protocol.messages.read_share_group_state import ReadShareGroupStateRequest
+
         topic = ReadShareGroupStateRequest.Topic
         part = topic.Partition(partition=key.partition, leader_epoch=leader_epoch)
         return await self._ask(
@@ -87,6 +86,8 @@ class SharePersister:
 
     async def summary(self, key: ShareKey) -> ShareState:
         """The state without its batches; one that isn't begun has no start offset."""
+        from pykbroker.protocol.messages.read_share_group_state_summary import ReadShareGroupStateSummaryRequest
+
         topic = ReadShareGroupStateSummaryRequest.Topic
         part = topic.Partition(partition=key.partition, leader_epoch=-1)
         return await self._ask(
@@ -105,6 +106,8 @@ class SharePersister:
 
     async def write(self, key: ShareKey, write: ShareWrite) -> None:
         """Stores a change."""
+        from pykbroker.protocol.messages.write_share_group_state import WriteShareGroupStateRequest
+
         topic = WriteShareGroupStateRequest.Topic
         part = topic.Partition(
             partition=key.partition,
@@ -128,6 +131,8 @@ class SharePersister:
 
     async def delete(self, key: ShareKey) -> None:
         """Deletes a state, if there is one."""
+        from pykbroker.protocol.messages.delete_share_group_state import DeleteShareGroupStateRequest
+
         topic = DeleteShareGroupStateRequest.Topic
         part = topic.Partition(partition=key.partition)
         await self._ask(

@@ -14,10 +14,9 @@ import trio
 from pykbroker.cluster.features import TRANSACTION_VERSION
 from pykbroker.cluster.image import TRANSACTION_STATE_TOPIC
 from pykbroker.coordinator.partitioning import partition_of
-from pykbroker.metadata.store import StoreError
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
-from pykbroker.server.coordinator_runtime import MOVED, TOO_LARGE, UNAVAILABLE, CoordinatorRuntime, Hosted
+from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, client_error
 from pykbroker.server.transaction_markers import Marker, TransactionMarkers
 
 if TYPE_CHECKING:
@@ -207,7 +206,7 @@ class TransactionCoordinator:
         while not hosted.unloaded:
             try:
                 return await self._producer_ids.next()
-            except StoreError as error:
+            except KafkaError as error:
                 log.warning("no producer id to go on with yet: %s", error)
                 await trio.sleep(wait)
                 wait = min(2 * wait, MAX_RETRY_S)
@@ -231,14 +230,3 @@ class TransactionCoordinator:
                 await trio.sleep(wait)
                 wait = min(2 * wait, MAX_RETRY_S)
         return not hosted.unloaded
-
-
-def client_error(code: ErrorCode, *, offsets: bool = False) -> ErrorCode:
-    """What a transaction coordinator's client is told when the append failed with this code (Kafka's mapping)."""
-    if code in UNAVAILABLE or code is ErrorCode.REQUEST_TIMED_OUT:
-        return ErrorCode.COORDINATOR_NOT_AVAILABLE
-    if code in MOVED:
-        return ErrorCode.NOT_COORDINATOR
-    if code in TOO_LARGE:
-        return ErrorCode.UNKNOWN_SERVER_ERROR
-    return code

@@ -71,6 +71,7 @@ class DataDirectory:
     def unlock(self) -> None:
         """Gives it back."""
         if self.lock_fd >= 0:
+            fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # Closing alone leaves it to a process that was forked meanwhile.
             os.close(self.lock_fd)
             self.lock_fd = -1
 

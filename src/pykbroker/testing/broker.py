@@ -152,7 +152,12 @@ class KafkaBroker(_Reachable):
         return self._tls
 
     def start(self) -> Self:
-        """Returns when the broker serves. Started again, it has its port again, so that clients find it."""
+        """Returns when the broker serves. Started again, it has its port again, so that clients find it.
+
+        Raises StartupError where it can't start, or runs already.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise StartupError("the broker runs already")
         started = threading.Event()
         self._failure = None
         if self._ready is not None:

@@ -10,17 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pykbroker.protocol.connection import decode_response, encode_request
-from pykbroker.protocol.message import Message, Piece
+from pykbroker.protocol.message import Message, as_bytes
 
 if TYPE_CHECKING:
     import ssl
 
+__all__ = ["WireClient", "as_bytes"]
+
 TIMEOUT = 30.0
-
-
-def as_bytes(piece: Piece) -> bytes:
-    """A piece of an encoded message as plain bytes."""
-    return bytes(piece) if isinstance(piece, (bytes, bytearray, memoryview)) else piece.read()
 
 
 class WireClient:
@@ -48,7 +45,7 @@ class WireClient:
             self._correlation_id += 1
             correlation_id = self._correlation_id
         pieces = encode_request(request, version, correlation_id, self._client_id)
-        self.socket.sendall(b"".join(as_bytes(piece) for piece in pieces))
+        self.socket.sendall(b"".join(map(as_bytes, pieces)))
         return correlation_id
 
     def receive(self, key: int, version: int) -> tuple[int, Any]:

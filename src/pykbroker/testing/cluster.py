@@ -274,6 +274,8 @@ class KafkaCluster:
 
     def start(self) -> Self:
         """Returns when every broker serves."""
+        if self._thread is not None and self._thread.is_alive():
+            raise StartupError("the cluster runs already")
         started = threading.Event()
         self._failure = None
         self._thread = threading.Thread(target=self._run, args=(started,), name="pykbroker-cluster", daemon=True)

@@ -1,9 +1,16 @@
-"""What the load programs make of their samples, and of what others' tools print."""
+"""What the load programs make of their samples, of what others' tools print, and of failures."""
+
+from pathlib import Path
+from random import Random
 
 import pytest
+from benchmarks.beside_kafka.__main__ import one
+from benchmarks.beside_kafka.brokers import Standing
 from benchmarks.beside_kafka.latency import percentiles
+from benchmarks.beside_kafka.measuring import Cell
+from benchmarks.beside_kafka.results import OURS, Figures, Results
 from benchmarks.measurements import LostRecordsError
-from benchmarks.records import text_values
+from benchmarks.records import text_values, value
 
 from benchmarks.beside_kafka import java_tools
 
@@ -33,10 +40,25 @@ def test_the_consumers_tool_is_read_without_the_time_to_join() -> None:
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 10_000])
-def test_values_are_of_one_size_distinct_and_the_same_each_time(size: int) -> None:
-    values = text_values(size)
-    assert {len(value) for value in values} == {size}
-    assert len(set(values)) == len(values)
-    text_values.cache_clear()
-    assert text_values(size) == values
-    assert all(value.startswith(b'{"id":') and value.endswith(b"}") for value in values)
+def test_a_value_has_its_size_and_is_the_same_each_time(size: int) -> None:
+    first, second = (value(Random(7), size) for _ in range(2))
+    assert first == second
+    assert len(first) == size
+    assert first.startswith(b'{"id":')
+    assert first.endswith(b"}")
+
+
+def test_values_are_distinct() -> None:
+    values = text_values(500_000)
+    assert len(values) == len(set(values)) == 4
+
+
+def test_a_cell_that_fails_costs_nothing_but_itself(tmp_path: Path) -> None:
+    def breaks(broker: str) -> Figures:
+        raise LostRecordsError(f"{broker}:\n  7 records are gone")
+
+    results, standing = Results(), Standing(tmp_path)
+    one(Cell("bad", alone=breaks), OURS, standing, 0, results)
+    one(Cell("good", alone=lambda broker: {"start": {"seconds": 1.0}}), OURS, standing, 0, results)
+    assert results.failures == ["round 1, bad, pykbroker: LostRecordsError: pykbroker: 7 records are gone"]
+    assert results.samples == {"start": {"seconds": {OURS: {0: 1.0}}}}

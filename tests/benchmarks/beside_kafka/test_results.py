@@ -1,9 +1,10 @@
 """Medians, spreads and ratios: each round beside itself."""
 
 import pytest
-from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, summary
+from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, Verdict, summary
 
 SPEED = Line("Produce", "produce", "mb_per_s", "produce, MB/s", ",.0f", "more", 1.0)
+FREE = Line("Groups", "group", "seconds", "a group, s", ".2f")
 TIME = Line("Start", "start", "seconds", "start, s", ".2f", "less", 0.1)
 
 
@@ -39,9 +40,23 @@ def test_nothing_is_divided_by_zero() -> None:
     assert results.ratio(TIME) is None
 
 
-@pytest.mark.parametrize(("line", "ratio", "is_met"), [(SPEED, 0.99, False), (SPEED, 1.0, True), (TIME, 0.1, True)])
-def test_a_target_bounds_from_the_side_that_is_better(line: Line, ratio: float, is_met: bool) -> None:
-    assert line.is_met(ratio) is is_met
+@pytest.mark.parametrize(
+    ("line", "ratios", "verdict"),
+    [
+        (SPEED, [1.0], Verdict.MET),
+        (SPEED, [0.96, 0.97, 1.01], Verdict.EVEN),
+        (SPEED, [0.96, 0.97, 0.99], Verdict.UNMET),
+        (SPEED, [0.5, 0.9, 1.5], Verdict.UNMET),
+        (TIME, [0.1], Verdict.MET),
+        (TIME, [0.09, 0.104, 0.2], Verdict.EVEN),
+        (TIME, [0.2], Verdict.UNMET),
+        (FREE, [9.0], Verdict.FREE),
+    ],
+)
+def test_a_target_bounds_from_the_side_that_is_better(line: Line, ratios: list[float], verdict: Verdict) -> None:
+    ratio = summary(ratios)
+    assert ratio is not None
+    assert line.verdict(ratio) is verdict
 
 
 def test_less_time_is_an_advantage() -> None:

@@ -18,12 +18,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from driver import (
+    Acl,
     Admin,
     BrokerError,
     Consumer,
     Driver,
     Fenced,
     Message,
+    Operations,
     Partition,
     Record,
     Report,
@@ -323,6 +325,65 @@ class BridgeAdmin(Admin):
         return self._codes("delete_group", group=group)[group]
 
 
+class BridgeOperations(Operations):
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def _call(self, name: str, /, **arguments: Any) -> Any:
+        return self._bridge.call(f"operations.{name}", **arguments)
+
+    def _refusal(self, name: str, /, **arguments: Any) -> str:
+        return error_name(self._call(name, **arguments))
+
+    def alter(self, topic: str, key: str, operation: str, value: str = "") -> str:
+        return self._refusal("alter", topic=topic, key=key, operation=operation, value=value)
+
+    def delete_records(self, partition: Partition, offset: int) -> int:
+        return int(self._call("delete_records", partition=partition, offset=offset))
+
+    def elect(self, partition: Partition, kind: str) -> str:
+        return self._refusal("elect", partition=partition, kind=kind)
+
+    def sizes(self, topic: str) -> dict[int, int]:
+        return {int(partition): size for partition, size in self._call("sizes", topic=topic).items()}
+
+    def reassign(self, partition: Partition, replicas: Sequence[int] | None) -> str:
+        return self._refusal("reassign", partition=partition, replicas=replicas)
+
+    def under_way(self) -> list[Partition]:
+        return [(topic, partition) for topic, partition in self._call("under_way")]
+
+    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
+        return [error_name(code) for code in self._call("create_acls", acls=list(acls))]
+
+    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        found = self._call("acls", kind=kind, name=name, pattern=pattern, principal=principal)
+        return [tuple(acl) for acl in found]
+
+    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        deleted = self._call("delete_acls", kind=kind, name=name, pattern=pattern, principal=principal)
+        return [tuple(acl) for acl in deleted]
+
+    def set_scram(self, user: str, mechanism: str, iterations: int) -> str:
+        return self._refusal("set_scram", user=user, mechanism=mechanism, iterations=iterations)
+
+    def delete_scram(self, user: str, mechanism: str) -> str:
+        return self._refusal("delete_scram", user=user, mechanism=mechanism)
+
+    def scram(self, user: str) -> dict[str, int]:
+        found: dict[str, int] = self._call("scram", user=user)
+        return found
+
+    def set_quotas(self, entity: Mapping[str, str | None], quotas: Mapping[str, float | None]) -> str:
+        return self._refusal("set_quotas", entity=dict(entity), quotas=dict(quotas))
+
+    def quotas(self, parts: Mapping[str, str | None], *, strict: bool = False) -> list[tuple[dict[str, Any], Any]]:
+        return [tuple(found) for found in self._call("quotas", parts=dict(parts), strict=strict)]
+
+    def tokens(self) -> dict[str, str]:
+        return {what: error_name(code) for what, code in self._call("tokens").items()}
+
+
 class BridgeDriver(Driver):
     """To be derived from by a client's own program, which names the client and its bridge's command."""
 
@@ -362,3 +423,6 @@ class BridgeDriver(Driver):
 
     def admin(self) -> BridgeAdmin:
         return BridgeAdmin(self._bridge)
+
+    def operations(self) -> BridgeOperations:
+        return BridgeOperations(self._bridge)

@@ -32,12 +32,21 @@ ERROR_NAMES = {
     36: "TOPIC_ALREADY_EXISTS",
     37: "INVALID_PARTITIONS",
     38: "INVALID_REPLICATION_FACTOR",
+    39: "INVALID_REPLICA_ASSIGNMENT",
     40: "INVALID_CONFIG",
+    42: "INVALID_REQUEST",
     47: "INVALID_PRODUCER_EPOCH",
+    54: "SECURITY_DISABLED",
+    62: "DELEGATION_TOKEN_NOT_FOUND",
+    64: "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED",
     68: "NON_EMPTY_GROUP",
     69: "GROUP_ID_NOT_FOUND",
     82: "FENCED_INSTANCE_ID",
+    84: "ELECTION_NOT_NEEDED",
+    85: "NO_REASSIGNMENT_IN_PROGRESS",
     90: "PRODUCER_FENCED",
+    91: "RESOURCE_NOT_FOUND",
+    93: "UNACCEPTABLE_CREDENTIAL",
 }
 WORKERS = 6
 SECONDS_PER_BEHAVIOUR = 100
@@ -283,6 +292,71 @@ class Admin:
         return None
 
 
+Acl = tuple[str, str, str, str, str, str]
+"""Kind and name of a resource, LITERAL or PREFIXED, operation, ALLOW or DENY, principal."""
+
+
+class Operations:
+    """What operators ask of a cluster. An answer that may be a refusal is the error's name, NONE for none."""
+
+    def alter(self, topic: str, key: str, operation: str, value: str = "") -> str:
+        """One incremental change of a topic's config: SET, DELETE, APPEND, SUBTRACT."""
+        raise NotImplementedError
+
+    def delete_records(self, partition: Partition, offset: int) -> int:
+        """The low watermark afterwards; raises BrokerError."""
+        raise NotImplementedError
+
+    def elect(self, partition: Partition, kind: str) -> str:
+        """An election of the PREFERRED or an UNCLEAN leader."""
+        raise NotImplementedError
+
+    def sizes(self, topic: str) -> dict[int, int]:
+        """By partition: the bytes in all log directories."""
+        raise NotImplementedError
+
+    def reassign(self, partition: Partition, replicas: Sequence[int] | None) -> str:
+        """Gives a partition other replicas; None takes a reassignment back."""
+        raise NotImplementedError
+
+    def under_way(self) -> list[Partition]:
+        """What is being reassigned."""
+        raise NotImplementedError
+
+    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
+        raise NotImplementedError
+
+    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        """Those that a filter finds; None stands for any name or principal, pattern may be MATCH or ANY."""
+        raise NotImplementedError
+
+    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        """Those that were deleted."""
+        raise NotImplementedError
+
+    def set_scram(self, user: str, mechanism: str, iterations: int) -> str:
+        raise NotImplementedError
+
+    def delete_scram(self, user: str, mechanism: str) -> str:
+        raise NotImplementedError
+
+    def scram(self, user: str) -> dict[str, int]:
+        """By mechanism: the iterations; raises BrokerError."""
+        raise NotImplementedError
+
+    def set_quotas(self, entity: Mapping[str, str | None], quotas: Mapping[str, float | None]) -> str:
+        """Of an entity's parts by type, None for the default; a quota of None is removed."""
+        raise NotImplementedError
+
+    def quotas(self, parts: Mapping[str, str | None], *, strict: bool = False) -> list[tuple[dict[str, Any], Any]]:
+        """Entities with these parts (None for the default) and their quotas; strict: with no other part."""
+        raise NotImplementedError
+
+    def tokens(self) -> dict[str, str]:
+        """What becomes of creating, describing, renewing and expiring a delegation token."""
+        raise NotImplementedError
+
+
 class Driver:
     """One client library against one broker."""
 
@@ -314,6 +388,9 @@ class Driver:
         raise NotImplementedError
 
     def admin(self) -> Admin:
+        raise NotImplementedError
+
+    def operations(self) -> Operations:
         raise NotImplementedError
 
 

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import kafka
-from driver import BrokerError, Consumer, Driver, Message, Partition, Record, Report
+from driver import Acl, BrokerError, Consumer, Driver, Message, Partition, Record, Report
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
 from kafka.errors import BrokerResponseError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -118,6 +128,23 @@ def code_of(error: BaseException) -> int:
     if found := re.search(r"error_code=(\d+)", str(error)):
         return int(found[1])
     raise error
+
+
+def as_acl(told: Acl) -> ACL:
+    kind, name, pattern, operation, permission, principal = told
+    resource = ResourcePattern(ResourceType[kind], name, ACLResourcePatternType[pattern])
+    return ACL(principal, "*", ACLOperation[operation], ACLPermissionType[permission], resource)
+
+
+def as_acl_filter(kind: str, name: str | None, pattern: str, principal: str | None) -> ACLFilter:
+    resource = ResourcePatternFilter(ResourceType[kind], name, ACLResourcePatternType[pattern])
+    return ACLFilter(principal, None, ACLOperation.ANY, ACLPermissionType.ANY, resource)
+
+
+def acl_of(acl: ACL) -> Acl:
+    resource = acl.resource_pattern
+    kind, pattern = resource.resource_type.name, resource.pattern_type.name
+    return kind, resource.resource_name, pattern, acl.operation.name, acl.permission_type.name, acl.principal
 
 
 class KafkaPythonDriver(Driver):

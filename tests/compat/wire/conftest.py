@@ -1,4 +1,4 @@
-"""A broker that guards what it has, beside the one that everybody may use."""
+"""A broker that guards what it has, beside one that everybody may use."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of a broker that asks who comes, and has ACLs."""
     authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
     config = {"listeners": "SASL_PLAINTEXT://127.0.0.1:0", "authorizer.class.name": authorizer, **guarded_config()}
-    options = [word for key, value in config.items() for word in ("--override", f"{key}={value}")]
-    with broker_process(tmp_path_factory.mktemp("guarded") / "stderr.txt", options) as address:
+    with broker_process(tmp_path_factory.mktemp("guarded") / "stderr.txt", config) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a broker as it comes: the table's has an authorizer."""
+    if given := request.config.getoption("--bootstrap", default=None):
+        yield given
+        return
+    with broker_process(tmp_path_factory.mktemp("plain") / "stderr.txt", {}) as address:
         yield address

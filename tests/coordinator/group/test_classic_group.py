@@ -106,6 +106,18 @@ def test_group_max_size(new_conversation: Any) -> None:
     assert talk.heartbeat(ids[1], generation) == E.NONE
 
 
+def test_a_full_group_has_no_room_for_a_static_member_that_comes_back(new_conversation: Any) -> None:
+    """As Apache Kafka has it: until the session of the one before is over."""
+    talk = new_conversation(group_max_size=1)
+    joined = talk.answer(talk.join(instance="i"))
+    assert talk.answer(talk.sync(joined.member_id, 1, {joined.member_id: b""}, instance="i")).error_code == E.NONE
+    refused = talk.join(instance="i")
+    assert (refused.error_code, refused.member_id) == (E.GROUP_MAX_SIZE_REACHED, "")
+    assert talk.heartbeat(joined.member_id, 1, "i") == E.NONE
+    talk.advance(11)
+    assert talk.answer(talk.join(instance="i")).error_code == E.NONE
+
+
 def test_a_group_that_is_too_large_leaves_the_last_ones_out(new_conversation: Any) -> None:
     _, ids = (before := new_conversation()).stable(b"", b"", b"")
     talk = new_conversation(group_max_size=2)

@@ -157,7 +157,9 @@ class ConsumerMachine(RuleBasedStateMachine):
     @invariant()
     def a_load_finds_what_was_written(self) -> None:
         if hasattr(self, "talk"):
-            assert persisted(self.talk.restarted()) == persisted(self.talk.shard)
+            written = persisted(self.talk.shard)
+            assert persisted(self.talk.restarted()) == written
+            assert persisted(self.talk.compacted()) == written
 
 
 @pytest.mark.slow

@@ -205,11 +205,11 @@ class GroupMachine(RuleBasedStateMachine):
     @invariant()
     def a_load_finds_what_was_written(self) -> None:
         if hasattr(self, "talk"):
-            loaded = self.talk.restarted()
-            found = persisted(loaded)
-            for group_id, written in persisted(self.talk.shard).items():
-                assert found[group_id] == written
-            assert loaded.offsets.of("g") == self.talk.shard.offsets.of("g")
+            for loaded in (self.talk.restarted(), self.talk.compacted()):
+                found = persisted(loaded)
+                for group_id, written in persisted(self.talk.shard).items():
+                    assert found[group_id] == written
+                assert loaded.offsets.of("g") == self.talk.shard.offsets.of("g")
 
     @invariant()
     def generations_grow_and_time_is_not_missed(self) -> None:

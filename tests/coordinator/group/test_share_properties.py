@@ -326,7 +326,9 @@ class ShareMachine(RuleBasedStateMachine):
     @invariant()
     def a_load_finds_what_was_written(self) -> None:
         if hasattr(self, "talk"):
-            assert persisted(self.talk.restarted()) == persisted(self.talk.shard)
+            written = persisted(self.talk.shard)
+            assert persisted(self.talk.restarted()) == written
+            assert persisted(self.talk.compacted()) == written
 
 
 def begun_of(group: ShareGroup) -> set[TopicIdPartition]:
@@ -347,7 +349,7 @@ def test_whatever_members_do() -> None:
     run_state_machine_as_test(
         ShareMachine,
         settings=settings(
-            max_examples=int(__import__("os").environ.get("N", "40")),
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -27,6 +27,8 @@ class Conversation:
     """Asks a shard as the shell does, and does with its results what the runtime does."""
 
     def __init__(self, version: int = 2, **config: int) -> None:
+        self.id = ID
+        """Who is spoken of."""
         self.version = version
         self.config = TransactionConfig(**config)
         self.shard = TransactionShard(self.config, lambda: self.version)
@@ -41,11 +43,15 @@ class Conversation:
 
     @property
     def transaction(self) -> Transaction:
-        return self.shard.transactions[ID]
+        return self.shard.transactions[self.id]
 
     @property
     def state(self) -> str:
         return self.transaction.state.value
+
+    def at(self, ms: int) -> Now:
+        """So many milliseconds from now."""
+        return Now(self.seconds + ms / 1000, self.now.wall_ms + ms)
 
     def take(self, result: Result[Any]) -> Any:
         for record in result.records:
@@ -70,9 +76,11 @@ class Conversation:
         self.seconds = end
 
     def init(self, expected: Producer | None = None, *, timeout_ms: int = 60_000) -> ProducerAnswer:
-        fresh = next(self._ids) if self.shard.wants_producer_id(ID) else None
+        fresh = next(self._ids) if self.shard.wants_producer_id(self.id) else None
         try:
-            answer: ProducerAnswer = self.take(self.shard.init_producer_id(ID, timeout_ms, expected, fresh, self.now))
+            answer: ProducerAnswer = self.take(
+                self.shard.init_producer_id(self.id, timeout_ms, expected, fresh, self.now)
+            )
         except KafkaError as error:
             return ProducerAnswer(error.code)
         return answer
@@ -88,17 +96,17 @@ class Conversation:
 
     def add(self, producer: Producer, partitions: Collection[TopicPartition] = (TP,), version: int = 0) -> ErrorCode:
         try:
-            self.take(self.shard.add_partitions(ID, producer, partitions, version, self.now))
+            self.take(self.shard.add_partitions(self.id, producer, partitions, version, self.now))
         except KafkaError as error:
             return error.code
         return ErrorCode.NONE
 
     def end(self, producer: Producer, *, committed: bool = True, version: int = 0) -> ProducerAnswer:
-        wants = version >= 2 and self.shard.wants_producer_id(ID, ends=True)
+        wants = version >= 2 and self.shard.wants_producer_id(self.id, ends=True)
         fresh = next(self._ids) if wants else None
         try:
             answer: ProducerAnswer = self.take(
-                self.shard.end(ID, producer, version, fresh, self.now, committed=committed)
+                self.shard.end(self.id, producer, version, fresh, self.now, committed=committed)
             )
         except KafkaError as error:
             return ProducerAnswer(error.code)

@@ -50,9 +50,10 @@ def test_version_0_has_no_place_for_some() -> None:
 
 def test_at_rest_without_partitions() -> None:
     begun = Transaction("t", 7, 0, EMPTY, 1000)
-    for version in (0, 1):
+    for version, null in ((0, b"\xff\xff\xff\xff"), (1, b"\0")):
         record = transaction_record("t", begun, version)
         assert record.value is not None
+        assert record.value[17 : 17 + len(null)] == null
         entry = read_record(record)
         assert entry is not None
         assert entry.transaction == begun

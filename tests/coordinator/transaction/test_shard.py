@@ -11,8 +11,10 @@ from pykbroker.coordinator.transaction.shard import Producer, TransactionFilter,
 from pykbroker.coordinator.transaction.transaction_state import COMPLETE_ABORT, ONGOING
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
+from pykbroker.protocol.topic_partition import TopicPartition
 
 DAY = 86_400
+OTHER = TopicPartition("t", 1)
 
 
 @pytest.mark.parametrize("version", [0, 2])
@@ -27,6 +29,28 @@ def test_what_takes_longer_than_its_timeout_is_aborted(talk: Any, version: int) 
     assert [one.transactional_id for one in talk.unfinished] == ["an id"]
     talk.complete()
     assert talk.add(producer, version=version) == E.PRODUCER_FENCED
+
+
+def test_a_timeout_is_over_after_its_last_millisecond(talk: Any) -> None:
+    talk.add(talk.begun())
+    talk.take(talk.shard.expire(talk.at(60_000)))
+    assert talk.state == "Ongoing"
+    talk.take(talk.shard.expire(talk.at(60_001)))
+    assert talk.state == "PrepareAbort"
+
+
+def test_each_transaction_has_a_timeout_of_its_own(talk: Any) -> None:
+    for talk.id, seconds in (("one", 60), ("other", 200)):
+        answer = talk.init(timeout_ms=seconds * 1000)
+        talk.add(answer.producer)
+    talk.advance(75)
+    states = {name: one.state.value for name, one in talk.shard.transactions.items()}
+    assert states == {"one": "PrepareAbort", "other": "Ongoing"}
+    talk.complete()
+    talk.advance(100)
+    assert talk.state == "Ongoing"
+    talk.advance(36)
+    assert talk.state == "PrepareAbort"
 
 
 def test_a_transaction_that_ended_in_time_is_left_alone(talk: Any) -> None:
@@ -53,7 +77,7 @@ def test_ids_that_nobody_uses_are_forgotten(talk: Any) -> None:
     talk.begun()
     talk.advance(7 * DAY - 10)
     assert "an id" in talk.shard.transactions
-    talk.advance(3700)
+    talk.advance(10)
     assert talk.shard.transactions == {}
     assert talk.records[-1].value is None
     assert talk.shard.deadline == NEVER
@@ -66,6 +90,22 @@ def test_an_open_transaction_is_not_forgotten(talk: Any) -> None:
     talk.add(producer)
     talk.advance(8 * DAY)
     assert talk.state == "Ongoing"
+
+
+def test_the_longest_timeout_of_all_is_none(talk: Any) -> None:
+    """So Kafka tells transactions that somebody else decides (KIP-939)."""
+    talk.add(talk.init(timeout_ms=2**31 - 1).producer)
+    talk.advance(40 * DAY)
+    assert talk.state == "Ongoing"
+
+
+def test_what_is_added_later_has_no_more_time(talk: Any) -> None:
+    producer = talk.begun()
+    talk.add(producer)
+    talk.advance(50)
+    talk.add(producer, [OTHER])
+    talk.advance(25)
+    assert talk.state == "PrepareAbort"
 
 
 def test_nothing_is_due_in_an_empty_shard(talk: Any) -> None:
@@ -122,6 +162,11 @@ def test_filters(talk: Any) -> None:
     assert listed() == listed(states=[ONGOING.value]) == listed(producer_ids=[producer.id]) == 1
     assert listed(states=[COMPLETE_ABORT.value]) == listed(producer_ids=[producer.id + 1]) == 0
     assert (listed(duration_ms=29_999), listed(duration_ms=30_000)) == (1, 0)
+    assert (listed(duration_ms=0), listed(duration_ms=-1)) == (1, 1)
+    talk.end(producer)
+    talk.complete()
+    assert talk.add(producer, []) == E.NONE
+    assert (talk.state, listed(duration_ms=0), listed(duration_ms=-1)) == ("Ongoing", 0, 1)
     assert (listed(matches=str.isupper), listed(matches=lambda name: name == "an id")) == (0, 1)
     with pytest.raises(KafkaError) as refused:
         talk.shard.describe("nobody")

@@ -17,6 +17,7 @@ from pykbroker.coordinator.transaction.transaction_state import (
     TransactionState,
 )
 from pykbroker.protocol.errors import ErrorCode as E
+from pykbroker.protocol.errors import KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 
 TP, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -46,8 +47,10 @@ def test_a_new_producer_begins_at_epoch_0_and_fences_its_predecessor(talk: Any) 
     assert first == Producer(100, 0)
     second = talk.begun()
     assert second == Producer(100, 1)
-    assert talk.add(first) == E.PRODUCER_FENCED
-    assert talk.end(first).code == E.PRODUCER_FENCED
+    for other in (first, Producer(100, 2)):
+        assert talk.add(other) == E.PRODUCER_FENCED
+        assert talk.end(other).code == E.PRODUCER_FENCED
+        assert talk.end(other, version=2).code == E.PRODUCER_FENCED
     assert talk.add(second) == E.NONE
 
 
@@ -57,6 +60,27 @@ def test_an_id_that_nobody_knows(talk: Any) -> None:
     producer = talk.begun()
     assert talk.add(Producer(producer.id + 1, 0)) == E.INVALID_PRODUCER_ID_MAPPING
     assert talk.end(Producer(producer.id + 1, 0)).code == E.INVALID_PRODUCER_ID_MAPPING
+
+
+def test_the_empty_id_is_nobodys(talk: Any) -> None:
+    for ask in (
+        lambda: talk.shard.add_partitions("", Producer(1, 0), [TP], 2, talk.now),
+        lambda: talk.shard.end("", Producer(1, 0), 2, None, talk.now, committed=True),
+    ):
+        with pytest.raises(KafkaError) as refused:
+            ask()
+        assert refused.value.code is E.INVALID_REQUEST
+
+
+def test_a_fresh_producer_id_is_taken_only_where_it_is_needed(talk: Any) -> None:
+    shard = talk.shard
+    assert (shard.wants_producer_id("an id"), shard.wants_producer_id("an id", ends=True)) == (True, False)
+    producer = talk.begun()
+    assert (shard.wants_producer_id("an id"), shard.wants_producer_id("an id", ends=True)) == (False, False)
+    at_epoch(talk, LAST_EPOCH)
+    assert (shard.wants_producer_id("an id"), shard.wants_producer_id("an id", ends=True)) == (True, True)
+    talk.add(Producer(producer.id, LAST_EPOCH))
+    assert (shard.wants_producer_id("an id"), shard.wants_producer_id("an id", ends=True)) == (False, True)
 
 
 @pytest.mark.parametrize(("committed", "end"), [(True, "Commit"), (False, "Abort")])
@@ -102,6 +126,8 @@ def test_each_transaction_has_an_epoch_of_its_own(talk: Any, committed: bool) ->
         assert talk.end(producer, committed=committed, version=2) == (E.NONE, following), "an answer that was missed"
         assert talk.end(producer, committed=not committed, version=2).code == E.INVALID_TXN_STATE
         assert talk.add(producer, version=2) == E.PRODUCER_FENCED
+        older = Producer(producer.id, producer.epoch - 1)
+        assert talk.end(older, committed=committed, version=2).code == E.PRODUCER_FENCED
         producer = following
 
 
@@ -115,6 +141,7 @@ def test_ends_without_a_transaction_in_its_own_epoch(talk: Any) -> None:
         code, producer = talk.end(producer, committed=False, version=2)
         assert (code, producer.epoch) == (E.NONE, expected)
         assert talk.transaction.partitions == frozenset()
+        assert talk.transaction.start_ms == talk.now.wall_ms
         talk.complete()
         assert talk.state == "CompleteAbort"
     assert talk.end(producer, committed=True, version=2).code == E.INVALID_TXN_STATE
@@ -140,6 +167,8 @@ def test_when_epochs_are_used_up_the_end_brings_another_id(talk: Any, committed:
     assert talk.transaction.previous_producer_id == producer.id
     assert talk.end(producer, committed=committed, version=2) == (E.NONE, following)
     assert talk.end(producer, committed=not committed, version=2).code == E.INVALID_TXN_STATE
+    older = Producer(producer.id, producer.epoch - 1)
+    assert talk.end(older, committed=committed, version=2).code == E.INVALID_PRODUCER_ID_MAPPING
     assert talk.add(following, version=2) == E.NONE
 
 
@@ -213,11 +242,35 @@ def test_a_producer_goes_on_after_an_error(talk: Any) -> None:
     code, following = talk.init(producer)
     assert (code, following) == (E.NONE, Producer(producer.id, producer.epoch + 1))
     assert talk.init(producer) == (E.NONE, following), "the same request come twice"
+    third = talk.init(following).producer
+    assert talk.init(producer).code == E.PRODUCER_FENCED
+    assert talk.init(following) == (E.NONE, third)
     other = talk.begun()
     assert talk.init(producer).code == E.PRODUCER_FENCED
     assert talk.init(following).code == E.PRODUCER_FENCED
-    assert talk.init(Producer(other.id + 1, 0)).code == E.PRODUCER_FENCED
+    assert talk.init(Producer(other.id + 1, other.epoch)).code == E.PRODUCER_FENCED
     assert talk.init(other).code == E.NONE
+
+
+@pytest.mark.parametrize(("version", "answer"), [(0, E.PRODUCER_FENCED), (2, E.NONE)])
+def test_who_was_too_slow_goes_on_where_each_transaction_has_an_epoch(talk: Any, version: int, answer: E) -> None:
+    talk.version = version
+    producer = talk.begun()
+    talk.add(producer, version=version)
+    talk.advance(75)
+    talk.complete()
+    code, following = talk.init(producer)
+    assert (code, following.epoch) == (answer, producer.epoch + 1 if answer is E.NONE else NO_PRODUCER.epoch)
+    talk.begun()
+    assert (talk.state, talk.transaction.start_ms) == ("Empty", -1)
+
+
+def test_an_id_given_up_before_its_last_epoch_is_fenced(talk: Any) -> None:
+    talk.begun()
+    exhausted = at_epoch(talk, LAST_EPOCH)
+    fresh = talk.init(exhausted).producer
+    assert talk.init(Producer(exhausted.id, fresh.epoch)).code == E.PRODUCER_FENCED
+    assert talk.init(exhausted) == (E.NONE, fresh)
 
 
 def test_verification_changes_nothing(talk: Any) -> None:

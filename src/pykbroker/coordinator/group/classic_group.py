@@ -83,7 +83,7 @@ class ClassicGroup(Group):
     def join(self, request: JoinGroupRequest, joiner: Joiner, now: Now, draft: Draft) -> JoinGroupResponse | Parked:
         """JoinGroup. Raises what Kafka answers; the caller makes the answer of it."""
         member_id = request.member_id
-        if not self._has_room(member_id or self.static.get(request.group_instance_id or "", "")):
+        if not self._has_room(member_id):
             self._drop(member_id, ErrorCode.GROUP_MAX_SIZE_REACHED, now, draft)
             return join_error(ErrorCode.GROUP_MAX_SIZE_REACHED, "")
         self._check_protocols(request)
@@ -291,7 +291,10 @@ class ClassicGroup(Group):
     # Joining
 
     def _has_room(self, member_id: str) -> bool:
-        """While the group rebalances only those who rejoined count, so that a smaller limit drops the last ones."""
+        """While the group rebalances only those who rejoined count, so that a smaller limit drops the last ones.
+
+        A full group has no room for a static member that comes back without an id either, though it would be no more.
+        """
         size = self.config.group_max_size
         if self.state is EMPTY:
             return True

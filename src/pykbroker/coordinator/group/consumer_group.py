@@ -16,7 +16,7 @@ from pykbroker.coordinator.group.assignment import NOTHING, Assignment, TopicIdP
 from pykbroker.coordinator.group.config import GroupConfig, Surroundings
 from pykbroker.coordinator.group.consumer_member import UNRELEASED, UNREVOKED, ConsumerMember
 from pykbroker.coordinator.group.group import Committer, GroupKind
-from pykbroker.coordinator.group.modern_group import FIRST_EPOCH, ModernGroup
+from pykbroker.coordinator.group.modern_group import ModernGroup
 from pykbroker.coordinator.group.topic_patterns import ResolvedPattern
 from pykbroker.coordinator.result import NEVER, Draft, Now
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -322,7 +322,7 @@ class ConsumerGroup(ModernGroup[ConsumerMember]):
     @property
     def is_unwritten(self) -> bool:
         """Nobody is in it or about to be, and no record of it has been written: it may be forgotten."""
-        return super().is_unwritten and not self.targets and not self.patterns and self.target_epoch == FIRST_EPOCH
+        return super().is_unwritten and not self.patterns
 
 
 FIRST_COMMIT_VERSION = 9

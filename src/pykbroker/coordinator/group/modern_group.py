@@ -209,7 +209,8 @@ class ModernGroup(Group, Generic[M]):
     @property
     def is_unwritten(self) -> bool:
         """Nobody is in it or about to be, and no record of it has been written: it may be forgotten."""
-        return not self.members and not self.sessions and self.epoch == FIRST_EPOCH
+        written = self.targets or self.epoch != FIRST_EPOCH or self.target_epoch != FIRST_EPOCH
+        return not self.members and not self.sessions and not written
 
     @property
     def state_name(self) -> str:

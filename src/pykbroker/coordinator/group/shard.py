@@ -208,14 +208,14 @@ class GroupShard:
             tp: ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC if tp.topic in subscribed else ErrorCode.NONE for tp in partitions
         }
         self.offsets.delete(group_id, [tp for tp, code in answer.items() if code is ErrorCode.NONE], draft)
-        return self.decided(group_id, answer, draft)
+        return draft.result(answer, divisible=True)
 
     def delete_topics(self, topics: Collection[str]) -> Result[None]:
         """Topics are gone, and with them every offset committed for them."""
         draft = Draft()
         self.offsets.delete_topics(topics, draft)
         self.share.forget_topics(draft)
-        return draft.result(None)
+        return draft.result(None, divisible=True)
 
     # Share groups
 
@@ -242,7 +242,7 @@ class GroupShard:
             return Result(error.code)
         self.offsets.delete_all(group_id, draft)
         group.tombstones(draft)
-        return draft.result(ErrorCode.NONE)
+        return draft.result(ErrorCode.NONE, divisible=True)
 
     # The shard's own life
 
@@ -252,14 +252,16 @@ class GroupShard:
         return min(self.groups.deadline, self._next_cleanup)
 
     def expire(self, now: Now) -> Result[None]:
-        """Ends what is overdue in every group."""
+        """Ends what is overdue in every group; where nothing is, it cleans up if that is due."""
         draft = Draft()
+        cleans = self._next_cleanup <= now.monotonic
         for group in self.groups.due(now):
             group.expire(now, draft)
             self.groups.settle(group.group_id)
-        if self._next_cleanup <= now.monotonic:
+            cleans = False
+        if cleans:
             self._clean_up(now, draft)
-        return draft.result(None)
+        return draft.result(None, divisible=cleans)
 
     def _clean_up(self, now: Now, draft: Draft) -> None:
         """Every `offsets.retention.check.interval.ms`: expired offsets, and groups that then have nothing left."""

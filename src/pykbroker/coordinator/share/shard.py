@@ -109,7 +109,7 @@ class ShareShard:
     def forget_topics(self) -> Result[None]:
         """Deletes the states of topics that are gone."""
         gone = [key for key in self.states if not self._partitions(key.topic_id)]
-        return Result(None, [snapshot_record(key, None) for key in gone])
+        return Result(None, [snapshot_record(key, None) for key in gone], divisible=True)
 
     def snapshot_cold(self, now: Now) -> Result[None]:
         """Writes snapshots of states that have had none for long, unless nothing was written to any since the last."""
@@ -123,6 +123,7 @@ class ShareShard:
                 for key, state in self.states.items()
                 if now.wall_ms - state.written_ms >= COLD_MS
             ],
+            divisible=True,
         )
 
     @property

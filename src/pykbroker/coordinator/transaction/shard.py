@@ -19,6 +19,7 @@ from pykbroker.coordinator.transaction.transaction_state import (
     EMPTY,
     FIRST_WITH_EPOCH_PER_TRANSACTION,
     LAST_EPOCH,
+    NO_TIMEOUT,
     NONE,
     ONGOING,
     PREPARE_ABORT,
@@ -248,7 +249,7 @@ class TransactionShard:
                 for one in self.transactions.values()
                 if one.state in AT_REST and one.update_ms <= oldest
             ]
-        return draft.result(None)
+        return draft.result(None, divisible=True)
 
     def _abort_overdue(self, now: Now, draft: Draft) -> None:
         self._timeout_ms = NEVER
@@ -354,6 +355,6 @@ def _check_same_end(transaction: Transaction, *, committed: bool) -> None:
         raise KafkaError(ErrorCode.CONCURRENT_TRANSACTIONS)
 
 
-def _timeout_ms(transaction: Transaction) -> int:
-    """The first millisecond at which a transaction takes too long."""
-    return transaction.start_ms + transaction.timeout_ms + 1
+def _timeout_ms(transaction: Transaction) -> float:
+    """The first millisecond at which a transaction takes too long; never with the longest timeout of all (KIP-939)."""
+    return NEVER if transaction.timeout_ms == NO_TIMEOUT else transaction.start_ms + transaction.timeout_ms + 1

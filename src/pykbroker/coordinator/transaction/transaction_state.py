@@ -69,6 +69,7 @@ NONE = -1
 MAX_EPOCH = 0x7FFF
 LAST_EPOCH = MAX_EPOCH - 1
 """The last epoch that a client is given; with the next a coordinator may fence it."""
+NO_TIMEOUT = 0x7FFFFFFF
 FIRST_WITH_EPOCH_PER_TRANSACTION = 2
 """The transaction.version from which on a transaction that ends bumps the epoch (KIP-890)."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import aiokafka
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+import operations_behaviours  # noqa: F401
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import BrokerResponseError, ProducerFenced
@@ -22,6 +23,7 @@ from driver import (
     Driver,
     Fenced,
     Message,
+    Operations,
     Partition,
     Record,
     Report,
@@ -191,6 +193,20 @@ class AiokafkaAdmin(Admin):
         wait(self._admin.close())
 
 
+class AiokafkaOperations(Operations):
+    """Of all that operators ask for it deletes records."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = AiokafkaAdmin(bootstrap)._admin
+
+    def delete_records(self, partition: Partition, offset: int) -> int:
+        tp = TopicPartition(*partition)
+        try:
+            return int(wait(self._admin.delete_records({tp: RecordsToDelete(offset)}))[tp])
+        except BrokerResponseError as error:
+            raise BrokerError(error.errno) from error
+
+
 def assigned_partitions(assignment: bytes) -> list[Partition]:
     from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
@@ -294,6 +310,9 @@ class AiokafkaDriver(Driver):
 
     def admin(self) -> AiokafkaAdmin:
         return AiokafkaAdmin(self.bootstrap)
+
+    def operations(self) -> AiokafkaOperations:
+        return AiokafkaOperations(self.bootstrap)
 
 
 if __name__ == "__main__":

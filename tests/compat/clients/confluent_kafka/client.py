@@ -9,6 +9,7 @@ from typing import Any
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import confluent_kafka as ck
+import operations_behaviours  # noqa: F401
 import share_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
 from confluent_kafka.admin import (
@@ -37,6 +38,7 @@ from driver import (
     error_name,
     main,
 )
+from operations import ConfluentOperations
 
 TIMESTAMP_TYPES = {ck.TIMESTAMP_CREATE_TIME: "create", ck.TIMESTAMP_LOG_APPEND_TIME: "log_append"}
 
@@ -357,6 +359,9 @@ class ConfluentDriver(Driver):
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(self.bootstrap)
+
+    def operations(self) -> ConfluentOperations:
+        return ConfluentOperations(self.bootstrap)
 
 
 if __name__ == "__main__":

@@ -137,10 +137,18 @@ public final class Bridge {
                     .call(name.substring(13), request, consuming == null ? null : consuming.consumer);
         }
         if (name.startsWith("share.")) {
-            return Class.forName("Sharing").getMethod("call", String.class, String.class, JsonNode.class)
-                    .invoke(null, bootstrap, name.substring(6), request);
+            return ofNewer("Sharing", name.substring(6), request);
+        }
+        if (name.startsWith("operations.")) {
+            return ofNewer("Operations", name.substring(11), request);
         }
         return administrate(name.substring(6), request);
+    }
+
+    /** What isn't compiled against old versions. */
+    private static Object ofNewer(String program, String name, JsonNode request) throws Exception {
+        return Class.forName(program).getMethod("call", String.class, String.class, JsonNode.class)
+                .invoke(null, bootstrap, name, request);
     }
 
     private static byte[] unpacked(JsonNode node) {

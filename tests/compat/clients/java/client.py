@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
+import operations_behaviours  # noqa: F401
 import share_behaviours  # noqa: F401
 import streams_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS

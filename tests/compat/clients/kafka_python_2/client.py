@@ -10,11 +10,12 @@ import vendored_six  # noqa: F401  (before kafka)
 # isort: split
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
+import operations_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
-from driver import Admin, error_name, main
+from driver import Acl, Admin, BrokerError, Operations, error_name, main
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 from kafka.errors import BrokerResponseError
-from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver
+from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver, acl_of, as_acl, as_acl_filter
 
 TOPIC_CONFIG_SOURCE = 1
 
@@ -93,6 +94,26 @@ class KafkaPython2Admin(Admin):
         self._admin.close()
 
 
+class KafkaPython2Operations(Operations):
+    """Of all that operators ask for it has ACLs."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
+        answer = self._admin.create_acls([as_acl(acl) for acl in acls])
+        return ["NONE"] * len(answer["succeeded"]) + [error_name(error.errno) for error in answer["failed"]]
+
+    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        return [acl_of(acl) for acl in self._admin.describe_acls(as_acl_filter(kind, name, pattern, principal))[0]]
+
+    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        ((_, deleted, error),) = self._admin.delete_acls([as_acl_filter(kind, name, pattern, principal)])
+        if error.errno:
+            raise BrokerError(error.errno)
+        return [acl_of(acl) for acl, _ in deleted]
+
+
 class KafkaPython2Driver(KafkaPythonDriver):
     name = "kafka_python_2"
     version = kafka.__version__
@@ -102,6 +123,9 @@ class KafkaPython2Driver(KafkaPythonDriver):
 
     def admin(self) -> KafkaPython2Admin:
         return KafkaPython2Admin(self.bootstrap)
+
+    def operations(self) -> KafkaPython2Operations:
+        return KafkaPython2Operations(self.bootstrap)
 
 
 if __name__ == "__main__":

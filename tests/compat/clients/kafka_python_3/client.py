@@ -7,12 +7,14 @@ from typing import Any
 
 import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
+import operations_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
 from driver import Admin, Fenced, Partition, Transactions, error_name, main
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver, code_of
+from operations import KafkaPython3Operations
 
 STRATEGIES = {"cooperative-sticky": [CooperativeStickyAssignor]}
 
@@ -148,6 +150,9 @@ class KafkaPython3Driver(KafkaPythonDriver):
 
     def admin(self) -> KafkaPython3Admin:
         return KafkaPython3Admin(self.bootstrap)
+
+    def operations(self) -> KafkaPython3Operations:
+        return KafkaPython3Operations(self.bootstrap)
 
 
 if __name__ == "__main__":
