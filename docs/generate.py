@@ -109,7 +109,8 @@ MACHINES = (
     Machine(
         "A consumer group (KIP-848)",
         "The states have Kafka's names, and appear so in ConsumerGroupDescribe and ListGroups. Nobody sets them: they\n"
-        "follow from the group's epoch, its target's epoch, and where its members are.",
+        "follow from the group's epoch, its target's epoch, and where its members are. A classic group that becomes\n"
+        "a consumer group does so in any of them but Empty.",
         consumer_group_state.TRANSITIONS,
     ),
     Machine(

@@ -11,14 +11,16 @@ from tests.coordinator.conversation import Conversation
 from pykbroker.cluster.image import BrokerImage, ClusterImage, PartitionState, TopicImage
 from pykbroker.coordinator.group.assignment import TopicIdPartition
 from pykbroker.coordinator.group.config import Surroundings
-from pykbroker.coordinator.group.consumer_group import ConsumerGroup, ConsumerGroupState
+from pykbroker.coordinator.group.consumer_group import TRANSITIONS, ConsumerGroup, ConsumerGroupState
 from pykbroker.coordinator.group.consumer_groups import Caller
 from pykbroker.coordinator.group.shard import GroupShard
+from pykbroker.coordinator.group.share_group import TRANSITIONS as SHARE_TRANSITIONS
 from pykbroker.coordinator.group.share_group import ShareGroup, ShareGroupState
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 
 State = ConsumerGroupState | ShareGroupState
+WAYS = {(before, after) for before, _, after in (*TRANSITIONS, *SHARE_TRANSITIONS)}
 Owned = ConsumerGroupHeartbeatRequest.TopicPartition
 
 
@@ -40,12 +42,14 @@ class Cluster(Conversation):
         return GroupShard(self.config, surroundings)
 
     def take(self, result: Any) -> Any:
-        """As ever; notes which way the group's state goes."""
+        """As ever; the group's state goes the ways of the table, which are noted."""
         before = self._state()
         answer = super().take(result)
         after = self._state()
         if before is not after and before is not None:
-            self.ways.add((before, type(before).DEAD if after is None else after))
+            way = before, type(before).DEAD if after is None else after
+            assert way in WAYS, "not in the table"
+            self.ways.add(way)
         return answer
 
     def _state(self) -> State | None:

@@ -405,6 +405,17 @@ def test_a_known_member_whose_connection_is_gone_may_come_back(talk: Any) -> Non
     assert talk.join(first).generation_id == 3
 
 
+def test_a_static_newcomer_whose_connection_is_gone_stays(talk: Any) -> None:
+    _, (first,) = talk.stable(b"1")
+    gone = talk.join(instance="i")
+    talk.open.remove(gone)
+    talk.take(talk.shard.abandon(gone, talk.now))
+    waits = talk.join(first)
+    assert waits in talk.open
+    back = talk.answer(talk.join(instance="i"))
+    assert (back.generation_id, len(talk.answer(waits).members)) == (2, 2)
+
+
 def test_unloading_answers_all_that_wait(talk: Any) -> None:
     leader = talk.join(version=0).member_id
     wait = talk.join(version=0)

@@ -342,6 +342,18 @@ def test_commits_by_epoch() -> None:
     assert commit(talk, "", -1) == E.NONE
 
 
+def test_what_a_member_is_to_give_up_it_may_commit_in_the_epoch_in_which_it_got_it() -> None:
+    talk = Cluster({"t": 2})
+    first, second = Consumer(talk, "a"), Consumer(talk, "b")
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    first.beat(revokes=False)
+    (given_up,) = (tp.partition for tp in talk.group().members["a"].revoking)
+    assert commit(talk, "a", 2, given_up) == E.NONE
+    assert commit(talk, "a", 1, given_up) == E.STALE_MEMBER_EPOCH
+
+
 def fetch(talk: Cluster, member_id: str | None, epoch: int) -> E:
     try:
         talk.shard.fetch("g", None, member=(member_id, epoch))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.coordinator.consumers import Cluster, Consumer, settle
 
-from pykbroker.coordinator.group.consumer_group import TRANSITIONS, ConsumerGroup
+from pykbroker.coordinator.group.consumer_group import ConsumerGroup
 from pykbroker.coordinator.group.shard import GroupShard
 from pykbroker.protocol.errors import ErrorCode as E
 
@@ -23,7 +23,6 @@ SUBSCRIPTIONS: tuple[dict[str, Any], ...] = (
     {"topics": ("t", "u")},
     {"topics": None, "subscribed_topic_regex": "t|v.*"},
 )
-WAYS = {(before, after) for before, _, after in TRANSITIONS}
 
 
 def persisted(shard: GroupShard) -> dict[str, Any]:
@@ -101,6 +100,15 @@ class ConsumerMachine(RuleBasedStateMachine):
         self.talk.advance(seconds)
 
     @rule()
+    def delete(self) -> None:
+        group = self.talk.shard.groups.get("g")
+        if group is not None:
+            code = self.talk.take(self.talk.shard.delete("g"))
+            assert code is (E.NON_EMPTY_GROUP if group.members else E.NONE)
+            if code is E.NONE:
+                self.epoch = 0
+
+    @rule()
     def restart(self) -> None:
         self.talk.shard = self.talk.restarted()
         self.talk.take(self.talk.shard.loaded(self.talk.now))
@@ -148,11 +156,6 @@ class ConsumerMachine(RuleBasedStateMachine):
             assert group.target_epoch <= group.epoch
             assert all(member.epoch <= group.target_epoch for member in group.members.values())
             self.epoch = group.epoch
-
-    @invariant()
-    def states_go_the_ways_of_the_table(self) -> None:
-        if hasattr(self, "talk"):
-            assert self.talk.ways <= WAYS
 
     @invariant()
     def a_load_finds_what_was_written(self) -> None:

@@ -13,6 +13,7 @@ from pykbroker.coordinator.group.consumer_group import ConsumerGroup
 from pykbroker.coordinator.group.subscriptions import read_assignment, write_assignment
 from pykbroker.protocol.consumer_protocol import Subscription
 from pykbroker.protocol.errors import ErrorCode as E
+from pykbroker.protocol.errors import KafkaError
 
 
 def subscription(*topics: str, owned: Mapping[str, list[int]] | None = None) -> bytes:
@@ -102,6 +103,31 @@ def test_an_upgrade_and_back() -> None:
     talk.advance(0.01)
     assert talk.state() == "PreparingRebalance"
     assert talk.heartbeat(first.member_id, group.generation) == E.REBALANCE_IN_PROGRESS
+
+
+def test_the_last_one_leaves_while_a_target_is_due() -> None:
+    talk = Cluster({"t": 2, "u": 1})
+    (old,) = classic_group(talk, {"t": [0, 1]})
+    talk.advance(2)
+    new = Consumer(talk, "new")
+    together(talk, [old, new])
+    talk.create("t", 4)
+    talk.full("new", new.epoch, topics=["t", "u"])
+    talk.full("new", new.epoch, topics=["t"])
+    assert talk.state() == "Assigning"
+    assert new.leave() == E.NONE
+    assert isinstance(talk.group(), ClassicGroup)
+
+
+def test_a_classic_member_fetches_in_its_generation() -> None:
+    talk = Cluster({"t": 2})
+    (old,) = classic_group(talk, {"t": [0, 1]})
+    talk.advance(2)
+    together(talk, [old, Consumer(talk, "new")])
+    talk.shard.fetch("g", None, member=(old.member_id, old.generation))
+    with pytest.raises(KafkaError) as refused:
+        talk.shard.fetch("g", None, member=(old.member_id, old.generation + 1))
+    assert refused.value.code is E.ILLEGAL_GENERATION
 
 
 def test_the_last_member_without_the_classic_protocol_expires() -> None:

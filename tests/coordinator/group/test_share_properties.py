@@ -27,14 +27,13 @@ from tests.coordinator.shares import ShareConsumer, Shares
 
 from pykbroker.coordinator.group.assignment import TopicIdPartition, metadata_hash, topic_ids
 from pykbroker.coordinator.group.shard import GroupShard
-from pykbroker.coordinator.group.share_group import TRANSITIONS, ShareGroup
+from pykbroker.coordinator.group.share_group import ShareGroup
 from pykbroker.coordinator.group.share_groups import RETRY_MS, Begin
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.messages.alter_share_group_offsets import AlterShareGroupOffsetsRequest
 
 TOPICS = st.sampled_from([("t",), ("t", "u"), ("u", "v")])
 WHO = st.integers(0, 4)
-WAYS = {(before, after) for before, _, after in TRANSITIONS}
 PERSISTED = ("epoch", "metadata_hash", "target_epoch", "targets", "members", "topics")
 MOST = 4
 SESSION = 45
@@ -317,11 +316,6 @@ class ShareMachine(RuleBasedStateMachine):
             if not group.is_stale:
                 assert group.metadata_hash == metadata_hash(group.subscribed(group.members), self.talk.image)
             assert {one for one in target if one.topic_id in there} <= self.begun
-
-    @invariant()
-    def states_go_the_ways_of_the_table(self) -> None:
-        if hasattr(self, "talk"):
-            assert self.talk.ways <= WAYS
 
     @invariant()
     def a_load_finds_what_was_written(self) -> None:

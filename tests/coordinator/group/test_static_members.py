@@ -101,6 +101,20 @@ def test_a_static_member_that_misses_a_rebalance_stays_until_its_session_ends(ta
     assert [m.group_instance_id for m in talk.answer(again).members] == ["a", "b"]
 
 
+def test_a_replacement_that_does_not_sync_is_left_behind(talk: Any) -> None:
+    options = {"session": 100, "rebalance": 30}
+    first = talk.join(instance="a", **options).member_id
+    wait = talk.join(instance="b", **options)
+    talk.join(first, instance="a", **options)
+    second = talk.answer(wait).member_id
+    talk.sync(first, 2, {first: b"1", second: b"2"}, instance="a")
+    back = talk.join(instance="b", **options)
+    assert (back.generation_id, talk.state()) == (2, "Stable")
+    talk.advance(31)
+    assert talk.heartbeat(first, 2, "a") == E.REBALANCE_IN_PROGRESS
+    assert talk.heartbeat(back.member_id, 2, "b") == E.UNKNOWN_MEMBER_ID
+
+
 def test_if_no_static_member_rejoins_the_group_waits_for_their_sessions(talk: Any) -> None:
     options = {"session": 100, "rebalance": 30}
     first = talk.join(instance="a", **options).member_id

@@ -36,13 +36,13 @@ class ConsumerGroupState(Enum):
 EMPTY, ASSIGNING, RECONCILING, STABLE, DEAD = ConsumerGroupState
 
 TRANSITIONS: tuple[tuple[ConsumerGroupState, str, ConsumerGroupState], ...] = (
-    (EMPTY, "a member joins, and its target is computed", RECONCILING),
     (EMPTY, "a member joins and gets its target at once", STABLE),
     (EMPTY, "a member joins within the assignment interval", ASSIGNING),
     (EMPTY, "the group is deleted, or becomes a classic one", DEAD),
     (ASSIGNING, "a heartbeat after the assignment interval computes the target", RECONCILING),
     (ASSIGNING, "the target is what all members have", STABLE),
     (ASSIGNING, "the last member is gone", EMPTY),
+    (ASSIGNING, "its last member without the classic protocol is gone: it becomes a classic group", DEAD),
     (RECONCILING, "the last member has arrived at the target", STABLE),
     (RECONCILING, "the group's epoch is bumped", ASSIGNING),
     (RECONCILING, "the last member is gone", EMPTY),
