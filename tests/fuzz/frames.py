@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     @property
     def undisturbed(self) -> bool:
         """Whether the bystander was served as it should be."""
-        return self.p99_ms <= max(P99_MS, SLOWER * self.quiet_ms, BUSIER * self.elsewhere_ms)
+        return bearable(self.p99_ms, self.quiet_ms, self.elsewhere_ms)
 
 
 class Attack(NamedTuple):
@@ -88,6 +88,11 @@ def fuzz(attack: Attack, proof: bytes = b"", elsewhere: tuple[str, int] | None =
             wait([attacking], BYSTANDER_EVERY)
         assert bystander.request(ApiVersionsRequest(), 0).error_code == 0
         return Outcome(*attacking.result(), p99_ms(quiet), *(p99_ms(times) for times in zip(*took, strict=True)))
+
+
+def bearable(p99: float, quiet: float, elsewhere: float) -> bool:
+    """Whether a bystander's p99 is as it should be, by what it was before and what it is meanwhile elsewhere; in ms."""
+    return p99 <= max(P99_MS, SLOWER * quiet, BUSIER * elsewhere)
 
 
 def p99_ms(took: Sequence[float]) -> float:
