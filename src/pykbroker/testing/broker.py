@@ -168,11 +168,11 @@ class KafkaBroker(_Reachable):
 
     def stop(self) -> None:
         """Stops the broker as SIGTERM would, and waits for it. A broker that isn't running is left alone."""
-        self._end(Broker.stop)
+        self._end(lambda broker: broker.stop())
 
     def kill(self) -> None:
         """Ends the broker as kill -9 would: no farewell, no flush. `start` has it recover what is in its `data_dir`."""
-        self._end(Broker.kill)
+        self._end(lambda broker: broker.kill())
 
     def _end(self, how: Callable[[Broker], None]) -> None:
         if self._thread is None:
