@@ -83,6 +83,11 @@ def test_times_of_older_commits(talk: Any, asked: dict[str, int], version: int, 
     assert committed.expire_timestamp_ms == (-1 if expiry < 0 else now + expiry)
 
 
+def test_the_longest_retention(talk: Any) -> None:
+    talk.commit(retention_ms=(1 << 63) - 1)
+    assert talk.restarted().fetch("g", None).answer[TP].expire_timestamp_ms == (1 << 63) - 1
+
+
 def test_deleting_a_group_leaves_tombstones_alone(talk: Any) -> None:
     talk.commit()
     talk.commit(topic="u")

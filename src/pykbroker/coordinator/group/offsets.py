@@ -17,6 +17,9 @@ from pykbroker.protocol.topic_partition import TopicPartition
 if TYPE_CHECKING:
     from pykbroker.coordinator.group.group import Group
 
+LATEST_MS = (1 << 63) - 1
+"""A longer retention ends here, in 292 million years; Apache Kafka's sum overflows, and the offset is gone at once."""
+
 
 class OffsetToCommit(NamedTuple):
     """One partition of an OffsetCommit, of whatever version."""
@@ -111,7 +114,7 @@ class GroupOffsets:
                 asked.leader_epoch,
                 metadata,
                 now.wall_ms if asked.commit_timestamp_ms < 0 else asked.commit_timestamp_ms,
-                -1 if asked.retention_ms < 0 else now.wall_ms + asked.retention_ms,
+                -1 if asked.retention_ms < 0 else min(now.wall_ms + asked.retention_ms, LATEST_MS),
             )
             draft.records.append(offset_record(group_id, tp, committed))
         return answer
