@@ -22,8 +22,8 @@ check: $(VENV)/dev.stamp  ## ruff, mypy --strict, import-linter
 compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can be installed; writes docs/compatibility.md
 	$(BIN)/python tests/compat/matrix.py --write docs/compatibility.md $(ARGS)
 
-verified: $(VENV)/dev.stamp  ## the same table against Apache Kafka itself, from Maven's jars; ARGS="4.3.0 --client java_4"
-	$(BIN)/python -m tests.verified.behaviour_table $(ARGS)
+verified: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside Apache Kafka 4.3 and 3.9 from Maven: raw conversations and the table; ARGS="4.3.0 --client java_4"
+	$(BIN)/python -m tests.verified $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## beside Apache Kafka, from Maven's jars; writes docs/benchmarks.{md,svg}; half an hour; ARGS=--quick
 	$(BIN)/python -m benchmarks.beside_kafka $(ARGS)
@@ -69,7 +69,7 @@ fuzz-codec: $(VENV)/dev.stamp  ## 1,000,000 mutated frames over every message's 
 proofs: $(VENV)/dev.stamp  ## the long proofs, each in the short form that CI runs; one line a proof
 	@for proof in $(PROOFS); do $(MAKE) --silent proof-$$proof || exit 1; done
 
-PROOFS := fuzz hostile matrix clients crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
+PROOFS := fuzz hostile matrix clients verified crash crash-damage fuzz-codec exactly-once exactly-once-cluster partition history storms
 # Runs a proof: its last lines where it holds, many more where it doesn't.
 prove = @show() { log=$$(mktemp); "$$@" >$$log 2>&1; code=$$?; \
 	tail -n $$([ $$code = 0 ] && echo $(1) || echo 200) $$log; rm -f $$log; return $$code; }; show
@@ -79,6 +79,8 @@ proof-hostile:
 	$(call prove,4) $(BIN)/python -m tests.hostile
 proof-clients:
 	$(call prove,1) $(BIN)/python -m pytest tests/compat/test_clients.py tests/compat/test_secure.py --clients others
+proof-verified:
+	$(call prove,1) $(BIN)/python -m tests.verified --short
 proof-matrix:
 	$(call prove,1) env PYKBROKER_MATRIX=1 $(BIN)/python -m pytest $(MATRIX) -k "restarts or stands or last or alone or compose"
 proof-crash:

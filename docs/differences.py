@@ -14,9 +14,9 @@ from typing import NamedTuple
 from pykbroker.config.broker import BROKER_KEYS
 
 TESTS = Path(__file__).parents[1] / "tests"
-ANSWERS: Mapping[tuple[str, str], str] = runpy.run_path(str(TESTS / "compat" / "wire" / "wire_differences.py"))[
-    "DIFFERENCES"
-]
+Lines = Mapping[tuple[str, str], str]
+ANSWERS: Mapping[str, Lines] = runpy.run_path(str(TESTS / "compat" / "wire" / "wire_differences.py"))
+"""By the name of the table: OURS, OLDER, NEWER; each a reason by conversation and step."""
 
 DEFAULTS = {
     "group.initial.rebalance.delay.ms": "the first consumer of a group doesn't wait for others that may never come",
@@ -77,9 +77,9 @@ PAGE = """# Where it differs from Apache Kafka
 
 {made}
 
-On purpose, and nowhere else that we know of: the conversations that were recorded from Apache Kafka 4.3.0
-(`tests/compat/wire/`) and the table of behaviours (`make verified` runs it against Apache Kafka itself) allow these
-lines alone. What isn't there yet is named in `src/pykbroker/apis/gaps.py`.
+On purpose, and nowhere else that we know of: `make verified` holds the conversations of `tests/compat/wire/` with
+this broker and with Apache Kafka 4.3.0 (KRaft) and 3.9.1 (ZooKeeper) side by side, runs the table of behaviours with
+both, and allows these lines alone. What isn't there yet is named in `src/pykbroker/apis/gaps.py`.
 
 ## Defaults
 
@@ -91,11 +91,24 @@ lines alone. What isn't there yet is named in `src/pykbroker/apis/gaps.py`.
 
 ## Answers
 
-| conversation | step | why |
-| --- | --- | --- |
-{answers}
+`tests/compat/wire/test_wire.py` (the recordings) and `make verified` (Apache Kafka itself) know these, and fail when
+one of them no longer differs.
 
-`tests/compat/wire/test_wire.py` knows these, and fails when one of them no longer differs.
+| conversation | steps | why |
+| --- | --- | --- |
+{ours}
+
+As Apache Kafka 3.9 on a ZooKeeper, and not as 4.3:
+
+| conversation | steps | why |
+| --- | --- | --- |
+{older}
+
+As Apache Kafka 4.3, and not as 3.9, which `make verified` knows:
+
+| conversation | steps | why |
+| --- | --- | --- |
+{newer}
 
 ## Behaviour
 
@@ -114,9 +127,19 @@ def page(made: str) -> str:
     return PAGE.format(
         made=made,
         defaults="\n".join(f"| `{name}` | {ours} | {theirs} | {why} |" for name, ours, theirs, why in defaults),
-        answers="\n".join(f"| {name} | {step} | {why} |" for (name, step), why in sorted(ANSWERS.items())),
+        ours=answers(ANSWERS["OURS"]),
+        older=answers(ANSWERS["OLDER"]),
+        newer=answers(ANSWERS["NEWER"]),
         behaviours="\n".join(f"| {one.what} | {one.why} | `tests/{one.file}` |" for one in BEHAVIOURS),
     )
+
+
+def answers(lines: Lines) -> str:
+    """The rows of a table of answers, a conversation's steps with the same reason in one."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for (name, step), why in sorted(lines.items()):
+        rows.setdefault((name, why), []).append(step)
+    return "\n".join(f"| {name} | {'; '.join(steps)} | {why} |" for (name, why), steps in rows.items())
 
 
 def value(text: str | None) -> str:

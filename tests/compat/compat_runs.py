@@ -161,13 +161,13 @@ class Runs:
 
 
 @contextmanager
-def broker_process(log: Path) -> Iterator[str]:
+def broker_process(log: Path, config: Mapping[str, str] = AUTHORIZER) -> Iterator[str]:
     """pykbroker as a process of its own on a free port; gives its HOST:PORT once it says that it's ready."""
-    authorizer = [word for key, value in AUTHORIZER.items() for word in ("--override", f"{key}={value}")]
+    options = [word for key, value in config.items() for word in ("--override", f"{key}={value}")]
     paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *HASTE, *authorizer],
+            [sys.executable, "-m", "pykbroker", "start", "--ephemeral", "--port", "0", *HASTE, *options],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -35,9 +35,9 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 _NODE = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}
 log.dirs={data}
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -131,7 +131,9 @@ class ApacheKafka:
         *,
         for_speed: bool = False,
         as_shipped: bool = False,
+        protocol: str = "PLAINTEXT",
     ) -> None:
+        self._protocol = protocol
         self._options = _AS_SHIPPED if as_shipped else _SMALL if for_speed else ("-XX:TieredStopAtLevel=1", *_SMALL)
         self._settings = _NODE if as_shipped else _NODE + _FOR_TESTS
         self.data = folder / "data"
@@ -162,7 +164,8 @@ class ApacheKafka:
         properties = self._folder / "server.properties"
         lines = [f"{key}={value}" for key, value in self._config.items()]
         properties.write_text(
-            self._settings.format(port=self._port, controller=controller, data=self.data) + "\n".join([*lines, ""])
+            self._settings.format(port=self._port, controller=controller, data=self.data, protocol=self._protocol)
+            + "\n".join([*lines, ""])
         )
         if not (self.data / "meta.properties").exists():
             format_it = java(
@@ -211,15 +214,17 @@ class ApacheKafka:
 class KafkaOnZooKeeper(ApacheKafka):
     """A broker of Apache Kafka up to 3.9 with node id 1, on a ZooKeeper and a data directory that are there."""
 
-    def __init__(self, folder: Path, data: Path, config: Mapping[str, str], version: str) -> None:
-        super().__init__(folder, version, config)
+    def __init__(
+        self, folder: Path, data: Path, config: Mapping[str, str], version: str, *, protocol: str = "PLAINTEXT"
+    ) -> None:
+        super().__init__(folder, version, config, protocol=protocol)
         self.data = data
 
     def start(self) -> Self:
         """Starts it, and waits until its port answers."""
         port, _ = _free_ports()
         properties = self._folder / "server.properties"
-        own = {"broker.id": "1", "listeners": f"PLAINTEXT://127.0.0.1:{port}", "log.dirs": str(self.data)}
+        own = {"broker.id": "1", "listeners": f"{self._protocol}://127.0.0.1:{port}", "log.dirs": str(self.data)}
         properties.write_text("".join(f"{key}={value}\n" for key, value in (own | self._config).items()))
         return self._launch(properties, port)
 

@@ -20,7 +20,7 @@ from pykbroker.security.acl import (
     Resource,
     ResourceType,
 )
-from pykbroker.server.request import RequestContext, handles
+from pykbroker.server.request import CloseConnection, RequestContext, handles
 
 FIRST_WITH_PATTERNS = 1
 NOT_CONFIGURED = "No Authorizer is configured."
@@ -36,10 +36,7 @@ async def describe_acls(request: DescribeAclsRequest, context: RequestContext) -
     if authorizer is None:
         message = "No Authorizer is configured on the broker"
         return DescribeAclsResponse(error_code=ErrorCode.SECURITY_DISABLED, error_message=message)
-    try:
-        wanted = _filter(request, context.api_version)
-    except KafkaError as error:
-        return DescribeAclsResponse(error_code=error.code, error_message=error.message)
+    wanted = _filter(request, context.api_version)
     found: dict[Resource, list[Entry]] = {}
     for resource, entry in sorted(acl for acl in authorizer.acls if wanted.matches(acl)):
         found.setdefault(resource, []).append(entry)
@@ -104,7 +101,10 @@ async def delete_acls(request: DeleteAclsRequest, context: RequestContext) -> De
         try:
             if authorizer is None:
                 raise KafkaError(ErrorCode.SECURITY_DISABLED, NOT_CONFIGURED)
-            filters.append((_filter(asked, context.api_version), result))
+            wanted = _filter(asked, context.api_version)
+            if _has_unknown(wanted):
+                raise KafkaError(ErrorCode.INVALID_REQUEST, "The filter contains UNKNOWN elements.")
+            filters.append((wanted, result))
         except KafkaError as error:
             result.error_code, result.error_message = error.code, error.message
     if authorizer is not None and filters:
@@ -139,8 +139,10 @@ def _enum(enum: Any, value: int) -> Any:
 
 
 def _filter(asked: Any, version: int) -> Filter:
+    """What is asked for; a number that isn't known is UNKNOWN, which nothing is."""
+    _check(version, asked.pattern_type_filter, asked.resource_type_filter, asked.operation, asked.permission_type)
     pattern = PatternType.LITERAL if version < FIRST_WITH_PATTERNS else _enum(PatternType, asked.pattern_type_filter)
-    wanted = Filter(
+    return Filter(
         _enum(ResourceType, asked.resource_type_filter),
         pattern,
         asked.resource_name_filter,
@@ -149,13 +151,22 @@ def _filter(asked: Any, version: int) -> Filter:
         _enum(Operation, asked.operation),
         _enum(Permission, asked.permission_type),
     )
-    if 0 in (wanted.resource_type, wanted.pattern, wanted.operation, wanted.permission):
-        raise KafkaError(ErrorCode.INVALID_REQUEST, "The filter contains UNKNOWN elements.")
-    return wanted
+
+
+def _has_unknown(wanted: Filter) -> bool:
+    return 0 in (wanted.resource_type, wanted.pattern, wanted.operation, wanted.permission)
+
+
+def _check(version: int, pattern: int, *kinds: int) -> None:
+    """Raises CloseConnection for the number that stands for the unknown: Kafka takes a request with one for spoilt."""
+    if 0 in kinds or (version >= FIRST_WITH_PATTERNS and pattern == 0):
+        raise CloseConnection("an ACL of type, pattern, operation or permission 0")
 
 
 def _acl(creation: CreateAclsRequest.Creation, version: int) -> Acl:
     """The ACL to make; raises KafkaError for one that can't be."""
+    kinds = creation.resource_type, creation.operation, creation.permission_type
+    _check(version, creation.resource_pattern_type, *kinds)
     pattern = (
         PatternType.LITERAL if version < FIRST_WITH_PATTERNS else _enum(PatternType, creation.resource_pattern_type)
     )

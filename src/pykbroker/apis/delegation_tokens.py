@@ -42,6 +42,11 @@ def _code(error: KafkaError | StoreError) -> ErrorCode:
     return error.code if isinstance(error, KafkaError) else ErrorCode.UNKNOWN_SERVER_ERROR
 
 
+def _no_expiry(code: ErrorCode) -> int:
+    """What Kafka 4 has beside an error: its brokers say -1 to whom tokens aren't for, its controllers leave it out."""
+    return -1 if code is ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED else 0
+
+
 @handles(CreateDelegationTokenRequest, "0-3")
 async def create_delegation_token(
     request: CreateDelegationTokenRequest, context: RequestContext
@@ -108,7 +113,8 @@ async def renew_delegation_token(
         token = renewed(known, context.principal, services.clock.now_ms(), request.renew_period_ms, limit)
         await services.credentials.put_token(token)
     except (KafkaError, StoreError) as error:
-        return RenewDelegationTokenResponse(error_code=_code(error), expiry_timestamp_ms=-1)
+        code = _code(error)
+        return RenewDelegationTokenResponse(error_code=code, expiry_timestamp_ms=_no_expiry(code))
     return RenewDelegationTokenResponse(expiry_timestamp_ms=token.expires_ms)
 
 
@@ -128,7 +134,8 @@ async def expire_delegation_token(
         elif known is not None:
             await services.credentials.end_token(known)
     except (KafkaError, StoreError) as error:
-        return ExpireDelegationTokenResponse(error_code=_code(error), expiry_timestamp_ms=-1)
+        code = _code(error)
+        return ExpireDelegationTokenResponse(error_code=code, expiry_timestamp_ms=_no_expiry(code))
     return ExpireDelegationTokenResponse(expiry_timestamp_ms=now if token is None else token.expires_ms)
 
 

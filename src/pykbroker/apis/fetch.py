@@ -21,6 +21,8 @@ Partition = FetchResponse.Response.Partition
 
 FIRST_WITH_WHOLE_FIRST_BATCH = 3
 FIRST_WITH_MAGIC_2 = 4
+NOT_CONVERTED = (ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, ErrorCode.UNSUPPORTED_VERSION)
+"""Of records that can't be had in an old format: they are null then."""
 FIRST_WITH_STORAGE_ERROR = 6
 FIRST_WITH_SESSIONS = 7
 FIRST_FROM_FOLLOWERS = 11
@@ -289,7 +291,10 @@ class _Reading:
     def _refusal(self, asked: FetchPartition, code: ErrorCode) -> Partition:
         if code == ErrorCode.KAFKA_STORAGE_ERROR and self._version < FIRST_WITH_STORAGE_ERROR:
             code = ErrorCode.NOT_LEADER_OR_FOLLOWER  # Older clients don't know the code, nor that they may retry.
-        return Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1, aborted_transactions=None)
+        refusal = Partition(partition_index=asked.key[1], error_code=code, high_watermark=-1, aborted_transactions=None)
+        if self._version < FIRST_WITH_MAGIC_2 and code in NOT_CONVERTED:
+            refusal.records = None
+        return refusal
 
 
 def _divergence(asked: FetchPartition, replica: Replica) -> Partition.DivergingEpoch | None:

@@ -10,13 +10,16 @@ from pykbroker.protocol.message import ZERO_UUID
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
 from pykbroker.protocol.records.batch import (
     ATTRIBUTES_AT,
+    CODEC_MASK,
     HEADER_SIZE,
     LOG_OVERHEAD,
     MIN_BATCH_LENGTH,
     MIN_SCAN,
     PRODUCER_AT,
     TRANSACTIONAL_BIT,
+    batches,
 )
+from pykbroker.protocol.records.compression import Compression
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import CloseConnection, RequestContext, handles
 from pykbroker.server.transaction_verifier import Admission, Operation
@@ -32,6 +35,7 @@ FIRST_WITH_MAGIC_2 = 3
 FIRST_WITH_STORAGE_ERROR = 4
 FIRST_WITH_LEADERS = 10
 FIRST_WITH_TOPIC_IDS = 13
+FIRST_WITH_ZSTD = 7
 FIRST_WITH_ABORTABLE = 11
 FIRST_THAT_ADDS_PARTITIONS = 12
 ACKS = (-1, 0, 1)
@@ -194,7 +198,12 @@ def _append(
     try:
         if replicas.find(tp) is None and context.services.metadata.partition(tp) is None:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-        records = _one_batch(records, context.api_version)
+        if context.api_version < FIRST_WITH_MAGIC_2:
+            records = _whole_messages(records)
+            if not len(records):
+                return None
+        else:
+            records = _one_batch(records, context.api_version)
         if request.acks not in ACKS:
             raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
         if context.services.metadata.is_internal(tp.topic) and context.client_id != ADMIN_CLIENT_ID:
@@ -221,22 +230,30 @@ def _append(
     return info
 
 
+def _whole_messages(records: memoryview | None) -> memoryview:
+    """What versions 0-2 bring, without an incomplete message at the end; of none left Kafka makes nothing."""
+    if records is None:
+        return memoryview(b"")
+    return records[: sum(entry.size for entry in batches(records))]
+
+
 def _one_batch(records: memoryview | None, version: int) -> memoryview:
     """What Kafka checks before it looks at the partition: one whole batch of a known format. The log checks the rest.
 
-    Returns the batch without an incomplete one behind it. Raises INVALID_RECORD, CORRUPT_MESSAGE.
+    Returns the batch without an incomplete one behind it. Raises INVALID_RECORD, CORRUPT_MESSAGE, and
+    UNSUPPORTED_COMPRESSION_TYPE for Zstandard before version 7 (KIP-110).
     """
     if records is None or len(records) < MIN_SCAN:
         raise KafkaError(ErrorCode.INVALID_RECORD)
     length, magic = _LENGTH_AND_MAGIC.unpack_from(records)
     if length < MIN_BATCH_LENGTH or not 0 <= magic <= 2:
         raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"A batch of length {length} and magic {magic}", [])
-    if version < FIRST_WITH_MAGIC_2:
-        return records
     size = LOG_OVERHEAD + length
     rest = len(records) - size
     if rest < 0 or magic != 2 or (rest >= MIN_SCAN and _LENGTH_AND_MAGIC.unpack_from(records, size)[0] <= rest):
         raise KafkaError(ErrorCode.INVALID_RECORD)
+    if version < FIRST_WITH_ZSTD and records[ATTRIBUTES_AT + 1] & CODEC_MASK == Compression.ZSTD:
+        raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
     return records[:size] if rest else records
 
 

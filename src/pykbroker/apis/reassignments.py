@@ -21,6 +21,8 @@ from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.request import RequestContext, handles
 
 Result = ElectLeadersResponse.ReplicaElectionResult
+KINDS = (0, 1)
+"""Of elections: of the preferred leader, and an unclean one."""
 
 
 @handles(ElectLeadersRequest, "0-2")
@@ -29,6 +31,8 @@ async def elect_leaders(request: ElectLeadersRequest, context: RequestContext) -
 
     Asked for all, partitions that need no election aren't answered.
     """
+    if request.election_type not in KINDS:
+        return _refused(request)
     wanted = None
     if request.topic_partitions is not None:
         wanted = [TopicPartition(one.topic, index) for one in request.topic_partitions for index in one.partitions]
@@ -39,12 +43,28 @@ async def elect_leaders(request: ElectLeadersRequest, context: RequestContext) -
             for tp, error in answers.items()
             if error is None or error.code is not ErrorCode.ELECTION_NOT_NEEDED
         }
-    results: dict[str, Result] = {}
+    results = {one.topic: Result(topic=one.topic) for one in request.topic_partitions or ()}
     for tp, error in answers.items():
         code, message = _told(error)
         result = Result.PartitionResult(partition_id=tp.partition, error_code=code, error_message=message)
         results.setdefault(tp.topic, Result(topic=tp.topic)).partition_result.append(result)
     return ElectLeadersResponse(replica_election_results=list(results.values()))
+
+
+def _refused(request: ElectLeadersRequest) -> ElectLeadersResponse:
+    """There is no such kind of election: no partition has one."""
+    code, message = ErrorCode.INVALID_REQUEST, f"Unknown election type {request.election_type}"
+    part = Result.PartitionResult
+    results = [
+        Result(
+            topic=one.topic,
+            partition_result=[
+                part(partition_id=index, error_code=code, error_message=message) for index in one.partitions
+            ],
+        )
+        for one in request.topic_partitions or ()
+    ]
+    return ElectLeadersResponse(error_code=code, replica_election_results=results)
 
 
 def _told(error: KafkaError | None) -> tuple[ErrorCode, str | None]:

@@ -23,18 +23,22 @@ async def delete_records(request: DeleteRecordsRequest, context: RequestContext)
     response = DeleteRecordsResponse()
     clock, replicas = context.services.clock, context.services.replica_manager
     deadline = clock.monotonic() + request.timeout_ms / 1000
+    # Of a partition that is named twice the last offset counts, as in Kafka.
+    wanted = {
+        TopicPartition(topic.name, asked.partition_index): asked.offset
+        for topic in request.topics
+        for asked in topic.partitions
+    }
+    topics: dict[str, DeleteRecordsResponse.Topic] = {}
     deleted: list[tuple[Answer, TopicPartition, int]] = []
-    for topic in request.topics:
-        answers = []
-        for asked in topic.partitions:
-            answer = Answer(partition_index=asked.partition_index, low_watermark=INVALID_LOW_WATERMARK)
-            answers.append(answer)
-            tp = TopicPartition(topic.name, asked.partition_index)
-            try:
-                deleted.append((answer, tp, replicas.delete_records(tp, asked.offset)))
-            except KafkaError as error:
-                answer.error_code = error.code
-        response.topics.append(DeleteRecordsResponse.Topic(name=topic.name, partitions=answers))
+    for tp, offset in wanted.items():
+        answer = Answer(partition_index=tp.partition, low_watermark=INVALID_LOW_WATERMARK)
+        topics.setdefault(tp.topic, DeleteRecordsResponse.Topic(name=tp.topic)).partitions.append(answer)
+        try:
+            deleted.append((answer, tp, replicas.delete_records(tp, offset)))
+        except KafkaError as error:
+            answer.error_code = error.code
+    response.topics = list(topics.values())
     for answer, tp, offset in deleted:
         try:
             wait = replicas.followers.wait_for_low_watermark

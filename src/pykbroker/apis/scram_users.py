@@ -65,26 +65,28 @@ async def alter_user_scram_credentials(
 ) -> AlterUserScramCredentialsResponse:
     """AlterUserScramCredentials 0: the client salts; in force on this broker when it is answered.
 
-    A user named twice has nothing changed, as in Kafka 4.
+    A user named twice has nothing changed, as in Kafka 4; the first thing wrong with a user is what is answered.
     """
     asked: list[Deletion | Upsertion] = [*request.deletions, *request.upsertions]
-    named = Counter(one.name for one in asked)
-    credentials = context.services.credentials
-    results: list[Altered] = []
+    changes: dict[str, dict[str, ScramCredential | None]] = {}
+    refused: dict[str, KafkaError] = {}
     for one in asked:
-        if one.name in [result.user for result in results]:
-            continue
-        result = Altered(user=one.name, error_message=None)
-        results.append(result)
         try:
-            if named[one.name] > 1:
+            if one.name in refused:
+                continue
+            if changes.pop(one.name, None) is not None:
                 message = "A user credential cannot be altered twice in the same request"
                 raise KafkaError(ErrorCode.DUPLICATE_RESOURCE, message)
-            await credentials.alter_scram(one.name, _change(one, context))
+            changes[one.name] = _change(one, context)
         except KafkaError as error:
-            result.error_code, result.error_message = error.code, error.message
+            refused[one.name] = error
+    for name, change in changes.items():
+        try:
+            await context.services.credentials.alter_scram(name, change)
         except StoreError as error:
-            result.error_code, result.error_message = ErrorCode.UNKNOWN_SERVER_ERROR, str(error)
+            refused[name] = KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, str(error))
+    results = [Altered(user=name, error_message=None) for name in changes if name not in refused]
+    results += [Altered(user=name, error_code=one.code, error_message=one.message) for name, one in refused.items()]
     return AlterUserScramCredentialsResponse(results=results)
 
 

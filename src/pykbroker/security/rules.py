@@ -29,6 +29,8 @@ from pykbroker.security.guard import (
 )
 
 K, O, R = ApiKey, Operation, ResourceType  # noqa: E741 - a table of one-letter columns
+NO_PROTOCOL = range(7, 10)
+"""Versions of JoinGroup whose answer may have no protocol: an error has none there."""
 TOPIC, GROUP, CLUSTER, TXN = R.TOPIC, R.GROUP, R.CLUSTER, R.TRANSACTIONAL_ID
 
 
@@ -100,6 +102,37 @@ def _spread_elections(request: Any, access: Access, answer: Any, code: ErrorCode
     return told
 
 
+def _spread_join(request: Any, access: Access, answer: Any, code: ErrorCode) -> Any:
+    told = refused(answer, access.version, code)
+    if access.version in NO_PROTOCOL:
+        told.protocol_name = None
+    return told
+
+
+def _spread_listed(request: Any, access: Access, answer: Any, code: ErrorCode) -> Any:
+    cls = element(answer, "topics")
+    part = element(cls, "partitions")
+    told = refused(answer, access.version, code)
+    told.topics = [
+        cls(name=topic.name, partitions=[part(partition_index=at) for at in topic.partition_indexes])
+        for topic in request.topics or ()
+    ]
+    return told
+
+
+def _spread_described_quotas(request: Any, access: Access, answer: Any, code: ErrorCode) -> Any:
+    told = refused(answer, access.version, code)
+    told.entries = None
+    return told
+
+
+def _spread_described_users(request: Any, access: Access, answer: Any, code: ErrorCode) -> Any:
+    cls = element(answer, "results")
+    told = refused(answer, access.version, code)
+    told.results = [cls(error_code=code, error_message=MESSAGES[code]) for _ in request.users or ()]
+    return told
+
+
 def _state(operation: Operation = O.CLUSTER_ACTION) -> Rule:
     """The state of share groups is for brokers; each partition of the answer says no."""
     each = Each(operation, CLUSTER, "topics", "results", "partitions", message=MESSAGES[_CLUSTER_DENIED])
@@ -159,7 +192,7 @@ RULES: Mapping[int, Rule] = {
     K.CREATE_PARTITIONS: _each(Each(O.ALTER, TOPIC, "topics", "results")),
     # ---- groups
     K.FIND_COORDINATOR: _rule((O.DESCRIBE, GROUP), (O.DESCRIBE, TXN), checks=(groups.find_coordinator,)),
-    K.JOIN_GROUP: _group(O.READ),
+    K.JOIN_GROUP: _rule((O.READ, GROUP), checks=(Whole(O.READ, GROUP, "group_id", spread=_spread_join),)),
     K.SYNC_GROUP: _group(O.READ),
     K.HEARTBEAT: _group(O.READ),
     K.LEAVE_GROUP: _group(O.READ),
@@ -290,10 +323,10 @@ RULES: Mapping[int, Rule] = {
     K.DESCRIBE_LOG_DIRS: _cluster(O.DESCRIBE),
     K.ELECT_LEADERS: _cluster(O.ALTER, _spread_elections),
     K.ALTER_PARTITION_REASSIGNMENTS: _cluster(O.ALTER, _REASSIGNED.spread),
-    K.LIST_PARTITION_REASSIGNMENTS: _cluster(O.DESCRIBE),
-    K.DESCRIBE_CLIENT_QUOTAS: _cluster(O.DESCRIBE_CONFIGS),
+    K.LIST_PARTITION_REASSIGNMENTS: _cluster(O.DESCRIBE, _spread_listed),
+    K.DESCRIBE_CLIENT_QUOTAS: _cluster(O.DESCRIBE_CONFIGS, _spread_described_quotas),
     K.ALTER_CLIENT_QUOTAS: _cluster(O.ALTER_CONFIGS, _spread_quotas),
-    K.DESCRIBE_USER_SCRAM_CREDENTIALS: _cluster(O.DESCRIBE),
+    K.DESCRIBE_USER_SCRAM_CREDENTIALS: _cluster(O.DESCRIBE, _spread_described_users),
     K.ALTER_USER_SCRAM_CREDENTIALS: _cluster(O.ALTER, _spread_users),
     K.DESCRIBE_QUORUM: _cluster(O.DESCRIBE),
     K.UPDATE_FEATURES: _cluster(O.ALTER),

@@ -230,11 +230,11 @@ def _validate_legacy(view: memoryview, config: LogConfig, now_ms: int, request_v
         raise CorruptBatch(f"Unknown magic {view[MAGIC_AT]}")
     stamped = config.message_timestamp_type == "LogAppendTime"
     records: list[Record] = []
-    codec = 0
+    codec, magic = 0, view[MAGIC_AT]
     for entry in check_complete(view):
         if entry.size > config.max_message_bytes:
             raise _too_large(entry.size, config)
-        if entry.magic > 1:
+        if entry.magic != magic:
             raise _invalid("Messages of different formats in one set")
         if entry.is_log_append_time:
             raise KafkaError(

@@ -15,6 +15,8 @@ from typing import Any
 
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.message import Message
+from pykbroker.protocol.messages.sasl_authenticate import SaslAuthenticateRequest
+from pykbroker.protocol.messages.sasl_handshake import SaslHandshakeRequest
 
 CLIENT = "wire"
 SECONDS = 15
@@ -42,10 +44,25 @@ class Wire:
         self._answers.close()
         self._socket.close()
 
+    def log_in(self, user: str, password: str) -> None:
+        """With PLAIN; raises AssertionError where that isn't so."""
+        token = f"\0{user}\0{password}".encode()
+        for request, version in (
+            (SaslHandshakeRequest(mechanism="PLAIN"), 1),
+            (SaslAuthenticateRequest(auth_bytes=token), 2),
+        ):
+            answer = self.ask(request, version)
+            assert answer is not None, user
+            assert answer.error_code == 0, answer
+
     def send(self, request: Message, version: int) -> None:
         self._correlation_id += 1
         pieces = encode_request(request, version, self._correlation_id, CLIENT)
         self._socket.sendall(b"".join(bytes(piece) for piece in pieces))
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._socket.sendall(data)
 
     def send_bytes(self, frame: bytes) -> None:
         """A frame as it is, the size in front added."""

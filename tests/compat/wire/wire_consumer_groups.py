@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 from uuid import UUID
 
@@ -31,8 +30,7 @@ def beat(talk: Talk, member: str = "m", epoch: int = 0, **fields: Any) -> Consum
 
 def await_loaded(talk: Talk) -> None:
     """Apache Kafka names a coordinator that hasn't heard of it, or is loading yet."""
-    while talk.ask(beat(talk, epoch=-1), 1).error_code != ErrorCode.GROUP_ID_NOT_FOUND:
-        time.sleep(0.02)
+    talk.await_code(beat(talk, epoch=-1), 1, ErrorCode.GROUP_ID_NOT_FOUND)
 
 
 def say(talk: Talk, label: str, request: ConsumerGroupHeartbeatRequest) -> None:

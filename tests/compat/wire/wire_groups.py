@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from wire_talk import Talk, conversation
+from wire_talk import Talk, conversation, older
 
 from pykbroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from pykbroker.protocol.messages.describe_groups import DescribeGroupsRequest
@@ -68,7 +68,7 @@ def find_coordinator(talk: Talk) -> None:
         talk.say("none", FindCoordinatorRequest(key_type=0, coordinator_keys=[]))
 
 
-@conversation(2, 9)
+@conversation(2, 9, older=0)
 def join_errors(talk: Talk) -> None:
     talk.say("session too short", join(talk, session_timeout_ms=10))
     talk.say("session too long", join(talk, session_timeout_ms=10_000_000))
@@ -163,7 +163,7 @@ def commit(talk: Talk, offset: int, topic_id: UUID, **options: Any) -> OffsetCom
     return OffsetCommitRequest(**({"group_id": talk.name, "topics": [topic]} | options))
 
 
-@conversation(2, 10)
+@conversation(2, 10, older=1)
 def offset_commit_errors(talk: Talk) -> None:
     topic_id = talk.topic()
 
@@ -216,9 +216,21 @@ def offset_fetch(talk: Talk) -> None:
         say("all of an unknown group", f"{talk.name}-b", None)
 
 
+@older(0, 0)
+def offsets_of_the_first_version(talk: Talk) -> None:
+    """Apache Kafka 3.9 keeps these in its ZooKeeper."""
+    topic_id = talk.topic()
+    talk.say("committed", commit(talk, 7, topic_id))
+    asked = OffsetFetchRequest.Topic(name=talk.name, partition_indexes=[0])
+    talk.say("fetched", OffsetFetchRequest(group_id=talk.name, topics=[asked]))
+    talk.say("fetched in another version", OffsetFetchRequest(group_id=talk.name, topics=[asked]), 1)
+    talk.say("nothing committed", OffsetFetchRequest(group_id=f"{talk.name}-b", topics=[asked]))
+
+
 @conversation(0, 6)
 def describe_groups(talk: Talk) -> None:
     talk.say("unknown", DescribeGroupsRequest(groups=[talk.name]))
+    talk.ask(DeleteGroupsRequest(groups_names=[""]), 2)
     talk.say("empty id", DescribeGroupsRequest(groups=[""]))
     member, _ = joined(talk)
     talk.say("stable", DescribeGroupsRequest(groups=[talk.name]))
@@ -253,6 +265,7 @@ def list_groups(talk: Talk) -> None:
 @conversation(0, 2)
 def delete_groups(talk: Talk) -> None:
     talk.say("unknown", DeleteGroupsRequest(groups_names=[talk.name]))
+    talk.ask(DeleteGroupsRequest(groups_names=[""]))
     talk.say("empty id", DeleteGroupsRequest(groups_names=[""]))
     member, _ = joined(talk)
     talk.say("in use", DeleteGroupsRequest(groups_names=[talk.name]))

@@ -52,8 +52,7 @@ def say(talk: Talk, label: str, request: ShareGroupHeartbeatRequest) -> Any:
 
 
 def await_loaded(talk: Talk) -> None:
-    while talk.ask(beat(talk, epoch=-1), 1).error_code != ErrorCode.GROUP_ID_NOT_FOUND:
-        time.sleep(0.02)
+    talk.await_code(beat(talk, epoch=-1), 1, ErrorCode.GROUP_ID_NOT_FOUND)
 
 
 def configure(talk: Talk, **values: str) -> None:

@@ -14,7 +14,6 @@ from pykbroker.protocol.messages.describe_producers import DescribeProducersRequ
 from pykbroker.protocol.messages.describe_transactions import DescribeTransactionsRequest
 from pykbroker.protocol.messages.end_txn import EndTxnRequest
 from pykbroker.protocol.messages.fetch import FetchRequest
-from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from pykbroker.protocol.messages.list_offsets import ListOffsetsRequest
 from pykbroker.protocol.messages.list_transactions import ListTransactionsRequest
@@ -36,12 +35,7 @@ class Transactional:
         self.talk = talk
         self.name = talk.name + suffix
         self.id, self.epoch, self.sequence = -1, -1, 0
-        for _ in range(500):
-            found = talk.ask(FindCoordinatorRequest(key_type=1, key=self.name), 2)
-            # Apache Kafka's first block of producer ids takes its time, too.
-            if found.error_code == 0 and talk.ask(InitProducerIdRequest(transactional_id=None), 4).error_code == 0:
-                break
-            time.sleep(0.01)
+        talk.await_transactions(self.name)
 
     def again(self, request: Message, version: int, code: Any) -> Any:
         """Asks until the last transaction's markers are written."""
@@ -399,7 +393,7 @@ def txn_offset_commit(talk: Talk) -> None:
     fetched("aborted, stable", stable=True)
 
 
-@conversation(1, 2)
+@conversation(1, 2, older=0)
 def write_txn_markers(talk: Talk) -> None:
     talk.topic_id = talk.topic()
     producer = Transactional(talk)
