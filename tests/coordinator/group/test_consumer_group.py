@@ -302,6 +302,29 @@ def test_static_members_come_back() -> None:
     assert talk.beat("c", -2, instance_id="i").error_code == E.UNKNOWN_MEMBER_ID
 
 
+def test_a_static_member_that_leaves_for_a_while_gives_up_what_it_was_to() -> None:
+    talk = Cluster({"t": 2})
+    static, other = Consumer(talk, "a", instance_id="i"), Consumer(talk, "b")
+    static.beat()
+    talk.advance(1.5)
+    other.beat()
+    static.beat(revokes=False)
+    assert len(talk.group().members["a"].revoking) == 1
+    static.leave(-2)
+    settle(talk, [other], 2)
+    assert len(other.partitions) == 1
+
+
+def test_who_never_had_what_it_was_told_need_not_give_it_up() -> None:
+    talk = Cluster({"t": 2})
+    first, second = Consumer(talk, "a"), Consumer(talk, "b")
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    answer = talk.beat("a", first.epoch, topic_partitions=[])
+    assert (answer.member_epoch, talk.group().members["a"].state.name) == (second.epoch, "STABLE")
+
+
 def test_a_static_member_that_stays_away_is_fenced() -> None:
     talk = Cluster({"t": 2})
     static, other = Consumer(talk, "a", instance_id="i"), Consumer(talk, "b")
