@@ -267,6 +267,8 @@ def test_a_member_has_names_and_an_expression() -> None:
     talk.advance(2)
     talk.full("a", first.epoch, subscribed_topic_regex="")
     assert talk.group().patterns.keys() == {"u|w"}
+    talk.full("b", second.epoch, topics=None, subscribed_topic_regex="v")
+    assert talk.group().patterns.keys() == {"v"}
 
 
 def test_the_assignor_of_most_members() -> None:
@@ -382,15 +384,35 @@ def test_a_restart_gives_a_member_its_rebalance_timeout_once_more() -> None:
 
 
 def test_what_a_member_is_to_give_up_it_may_commit_in_the_epoch_in_which_it_got_it() -> None:
-    talk = Cluster({"t": 2})
-    first, second = Consumer(talk, "a"), Consumer(talk, "b")
+    talk = Cluster({"t": 3})
+    first, second = Consumer(talk, "a", topics=("t", "u")), Consumer(talk, "b", topics=("t", "u"))
+    first.beat()
+    talk.create("u", 1)
+    talk.advance(1.5)
     first.beat()
     talk.advance(1.5)
     second.beat()
     first.beat(revokes=False)
-    (given_up,) = (tp.partition for tp in talk.group().members["a"].revoking)
+    member = talk.group().members["a"]
+    given_up = next(tp.partition for tp in member.revoking if talk.name(tp)[0] == "t")
+    assert (member.state.name, member.epoch) == ("UNREVOKED_PARTITIONS", 3)
     assert commit(talk, "a", 2, given_up) == E.NONE
     assert commit(talk, "a", 1, given_up) == E.STALE_MEMBER_EPOCH
+
+
+def test_a_target_that_is_older_than_the_subscription_counts_only_so_far() -> None:
+    talk = Cluster({"t": 1, "u": 1})
+    first, second = Consumer(talk, "a", topics=("t", "u")), Consumer(talk, "b", topics=("t", "u"))
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    first.beat()
+    first.beat()
+    ((topic, _),) = (talk.name(tp) for tp in talk.group().targets["b"])
+    (other,) = {"t", "u"} - {topic}
+    talk.beat("b", second.epoch, subscribed_topic_names=[other], topic_partitions=[])
+    assert talk.state() == "Assigning"
+    assert talk.group().members["b"].assigned == {}
 
 
 def fetch(talk: Cluster, member_id: str | None, epoch: int) -> E:
