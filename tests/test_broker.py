@@ -205,6 +205,12 @@ def test_a_stopped_broker_can_be_started_again_and_stopped_twice(tmp_path: Path)
         assert metadata(client).brokers[0].port == broker.port
 
 
+def test_a_config_may_name_the_directory(tmp_path: Path) -> None:
+    with KafkaBroker(config={"log.dirs": tmp_path}) as broker:
+        assert broker.data_dir == str(tmp_path)
+    assert (tmp_path / ".kafka_cleanshutdown").exists()
+
+
 def test_a_broker_that_is_started_again_has_its_port_again(tmp_path: Path) -> None:
     broker = KafkaBroker(data_dir=tmp_path)
     assert repr(broker) == "<KafkaBroker not started>"

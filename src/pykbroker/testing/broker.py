@@ -48,6 +48,11 @@ def _config(
     return checked(BrokerConfig.from_properties(properties))
 
 
+def _keeps(config: BrokerConfig) -> bool:
+    """Whether it names a directory, in which its data stays."""
+    return config.is_set("log.dirs") or config.is_set("log.dir")
+
+
 def checked(config: BrokerConfig) -> BrokerConfig:
     """The same config; warns of names that no broker knows: a test with a misspelt key would run without it."""
     for line in config.warnings():
@@ -134,7 +139,7 @@ class KafkaBroker(_Reachable):
         self.telemetry: deque[ClientMetrics] = deque(maxlen=1000)
         self._receiver = self.telemetry.append if telemetry else None
         self._config = _config(data_dir, port, config, users, self._tls)
-        self._ephemeral = data_dir is None
+        self._ephemeral = not _keeps(self._config)
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -243,7 +248,8 @@ async def open_kafka_broker(
 
     Raises StartupError where the broker can't start.
     """
-    broker = Broker(_config(data_dir, port, config), ephemeral=data_dir is None)
+    made = _config(data_dir, port, config)
+    broker = Broker(made, ephemeral=not _keeps(made))
     try:
         async with trio.open_nursery() as nursery:
             ready: Ready = await nursery.start(broker.serve)

@@ -361,7 +361,10 @@ class KafkaCluster:
         return self._cluster
 
     def _in_loop(self, call: Callable[..., Awaitable[T]], *args: Any) -> T:
-        return trio.from_thread.run(call, *args, trio_token=self._token)
+        try:
+            return trio.from_thread.run(call, *args, trio_token=self._token)
+        except trio.RunFinishedError:
+            raise StartupError("the cluster has been closed") from None
 
     @property
     def bootstrap_servers(self) -> str:
