@@ -54,6 +54,7 @@ class GroupMember:
                 continue
             raise_for(joined.error_code, f"group {self._group}")
             self._generation, self._member_id = joined.generation_id, joined.member_id
+            backoff = Backoff(self._cluster.settings.timeout)  # What waited for the others isn't counted.
             synced = await self._sync(joined)
             if synced.error_code not in _AGAIN:
                 raise_for(synced.error_code, f"group {self._group}")

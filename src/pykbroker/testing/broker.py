@@ -19,6 +19,7 @@ import trio
 from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
+from pykbroker.config.properties import as_texts
 from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 if TYPE_CHECKING:
@@ -62,18 +63,13 @@ def on_port(config: BrokerConfig, port: int) -> BrokerConfig:
     return config.with_properties({"listeners": texts})
 
 
-def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
-    """Config values as a properties file has them."""
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
-
-
 def _certificates() -> Certificates:
     try:
         from pykbroker.testing.certificates import make_certificates
 
         return make_certificates()
     except ModuleNotFoundError as error:
-        raise StartupError(f"tls=True needs {error.name}: pip install 'pykbroker[tls]'") from None
+        raise StartupError(f"tls=True needs {error.name}: pip install {error.name}") from None
 
 
 class _Reachable:
@@ -119,7 +115,7 @@ class KafkaBroker(_Reachable):
     `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one, and every later
     `start` the same; `config` holds Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name →
     password) has clients log in with PLAIN or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls`
-    (needs trustme: `pykbroker[tls]`). `telemetry=True` asks clients for the metrics that `client-metrics` configs name;
+    (needs trustme: the extra `tls`). `telemetry=True` asks clients for the metrics that `client-metrics` configs name;
     the newest 1,000 pushes are in `broker.telemetry`. Raises StartupError where the broker can't start.
     """
 
@@ -172,11 +168,11 @@ class KafkaBroker(_Reachable):
 
     def stop(self) -> None:
         """Stops the broker as SIGTERM would, and waits for it. A broker that isn't running is left alone."""
-        self._end(Broker.stop)
+        self._end(lambda broker: broker.stop())
 
     def kill(self) -> None:
         """Ends the broker as kill -9 would: no farewell, no flush. `start` has it recover what is in its `data_dir`."""
-        self._end(Broker.kill)
+        self._end(lambda broker: broker.kill())
 
     def _end(self, how: Callable[[Broker], None]) -> None:
         if self._thread is None:

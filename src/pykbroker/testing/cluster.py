@@ -22,12 +22,13 @@ from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.cluster.image import Endpoint, PartitionState
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
+from pykbroker.config.properties import as_texts
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.server.broker_channel import Connector
 from pykbroker.server.disk import ThreadedDisk
 from pykbroker.server.inter_broker import connector_for
-from pykbroker.testing.broker import STOP_SECONDS, as_texts, checked, on_port
+from pykbroker.testing.broker import STOP_SECONDS, checked, on_port
 
 T = TypeVar("T")
 

@@ -342,6 +342,22 @@ def test_commits_by_epoch() -> None:
     assert commit(talk, "", -1) == E.NONE
 
 
+def test_a_restart_gives_a_member_its_rebalance_timeout_once_more() -> None:
+    talk = Cluster({"t": 2})
+    first, second = Consumer(talk, "a"), Consumer(talk, "b")
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    first.beat(revokes=False)
+    talk.shard = talk.restarted()
+    talk.take(talk.shard.loaded(talk.now))
+    for _ in range(4):
+        talk.advance(14)
+        assert (first.beat(revokes=False), second.beat()) == (E.NONE, E.NONE)
+    talk.advance(5)
+    assert list(talk.group().members) == ["b"]
+
+
 def test_what_a_member_is_to_give_up_it_may_commit_in_the_epoch_in_which_it_got_it() -> None:
     talk = Cluster({"t": 2})
     first, second = Consumer(talk, "a"), Consumer(talk, "b")

@@ -119,6 +119,21 @@ def test_the_last_one_leaves_while_a_target_is_due() -> None:
     assert isinstance(talk.group(), ClassicGroup)
 
 
+def test_a_classic_member_that_heartbeats_and_never_rejoins_holds_nobody_up() -> None:
+    talk = Cluster({"t": 2})
+    (old,) = classic_group(talk, {"t": [0, 1]})
+    talk.advance(2)
+    new = Consumer(talk, "new")
+    new.beat()
+    for _ in range(13):
+        assert talk.heartbeat(old.member_id, old.generation) == E.REBALANCE_IN_PROGRESS or talk.seconds > 1060
+        new.beat()
+        talk.advance(5)
+    assert old.member_id not in talk.group().members
+    new.beat()
+    assert new.partitions == {("t", 0), ("t", 1)}
+
+
 def test_a_classic_member_fetches_in_its_generation() -> None:
     talk = Cluster({"t": 2})
     (old,) = classic_group(talk, {"t": [0, 1]})

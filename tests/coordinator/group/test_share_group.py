@@ -265,6 +265,17 @@ def test_a_group_is_deleted_after_its_states() -> None:
     assert talk.ask(lambda share, draft: share.doom("g", draft)) == {}
 
 
+def test_a_topic_that_is_gone_and_not_forgotten_yet_bumps_no_epoch() -> None:
+    talk = Shares({"t": 1, "u": 1})
+    talk.started("a", topics=("t", "u"))
+    talk.delete("u")
+    talk.create("u", 1)
+    epoch = talk.say("a", talk.group().epoch).response.member_epoch
+    for _ in range(3):
+        talk.advance(2)
+        assert talk.say("a", epoch).response.member_epoch == epoch
+
+
 def test_topics_that_are_gone_are_forgotten() -> None:
     talk = Shares({"t": 1, "u": 1})
     talk.started("a", topics=("t", "u"))
