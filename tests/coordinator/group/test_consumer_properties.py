@@ -152,6 +152,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         alive = [one for one in self.consumers if one.member_id in group.members and one.epoch > 0]
         owned = [tp for consumer in alive for tp in consumer.owned]
         assert len(owned) == len(set(owned)), "two members were told of a partition"
+        assert group.patterns.keys() <= {member.pattern for member in group.members.values()}
         targets = [tp for target in group.targets.values() for tp in target]
         assert len(targets) == len(set(targets))
 

@@ -252,6 +252,18 @@ def test_deleted_offsets_are_deleted_and_then_forgotten() -> None:
     assert not talk.group().topics
 
 
+def test_what_begins_anew_is_not_deleted_any_more() -> None:
+    talk = Shares({"t": 1})
+    talk.started("a")
+    talk.say("a", LEAVE)
+    talk.ask(lambda share, draft: share.delete_offsets("g", ["t"], draft))
+    _, begin = alter(talk, {"t": {0: 7}})
+    assert talk.group().topics.deleting == {}
+    talk.begun(begin)
+    talk.ask(lambda share, draft: share.offsets_deleted("g", [UUID(int=1)], draft))
+    assert talk.ask(lambda share, draft: share.begun("g")) == {UUID(int=1): [0]}
+
+
 def test_a_group_is_deleted_after_its_states() -> None:
     talk = Shares({"t": 1})
     talk.started("a")
