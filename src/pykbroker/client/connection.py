@@ -85,7 +85,7 @@ class Connection:
         return version
 
     async def call(self, request: Message | Versioned, timeout: float | None = None) -> Any:
-        """The answer to a request. Raises NotSupported, ConnectionLost, TimedOut, NoKafka; ClientError for bad values."""
+        """The answer. Raises NotSupported, ConnectionLost, TimedOut, NoKafka; ClientError for values that can't be."""
         async with self.in_use:
             if trio.current_time() >= self._expires and self._settings.sasl is not None:
                 await self._authenticate(self._settings.sasl, self._mechanism)
