@@ -14,6 +14,8 @@ import pytest
 import trio
 
 from pykbroker.broker import StartupError
+from pykbroker.client.connection import open_connection
+from pykbroker.client.settings import ClientSettings, SaslSettings, TlsSettings
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
@@ -290,6 +292,21 @@ async def test_in_a_trio_program() -> None:
                 return len(client.request(MetadataRequest(topics=topics), 12).topics[0].partitions)
 
         assert await trio.to_thread.run_sync(talk) == 2
+
+
+async def test_in_a_trio_program_with_users_and_tls() -> None:
+    async with open_kafka_broker(users={"alice": "secret"}, tls=True) as broker:
+        tls = TlsSettings(ca=broker.tls.ca_file)
+        settings = ClientSettings(tls=tls, sasl=SaslSettings(user="alice", password="secret"))
+        connection = await open_connection((broker.host, broker.port), settings)
+        assert connection.versions
+        await connection.aclose()
+
+
+async def test_in_a_trio_program_what_fails_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_kafka_broker():
+            raise ZeroDivisionError
 
 
 async def test_in_a_trio_program_a_start_that_fails_is_one_error() -> None:

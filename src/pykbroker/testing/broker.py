@@ -81,6 +81,7 @@ class _Reachable:
     """Where a broker is, once it runs."""
 
     _ready: Ready | None = None
+    _tls: Certificates | None = None
 
     def __repr__(self) -> str:
         where = "not started" if self._ready is None else self.bootstrap_servers
@@ -113,6 +114,13 @@ class _Reachable:
         """The folder with its data."""
         return self.ready.data_dir
 
+    @property
+    def tls(self) -> Certificates:
+        """The files of the throwaway CA; raises StartupError where there is none."""
+        if self._tls is None:
+            raise StartupError("the broker was made without tls=True")
+        return self._tls
+
 
 class KafkaBroker(_Reachable):
     """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
@@ -144,13 +152,6 @@ class KafkaBroker(_Reachable):
         self._failure: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._broker: Broker | None = None
-
-    @property
-    def tls(self) -> Certificates:
-        """The files of the throwaway CA; raises StartupError where there is none."""
-        if self._tls is None:
-            raise StartupError("the broker was made without tls=True")
-        return self._tls
 
     def start(self) -> Self:
         """Returns when the broker serves. Started again, it has its port again, so that clients find it.
@@ -235,26 +236,46 @@ class KafkaBroker(_Reachable):
 class AsyncKafkaBroker(_Reachable):
     """A broker in the caller's own trio loop, as `open_kafka_broker` yields it."""
 
-    def __init__(self, broker: Broker, ready: Ready) -> None:
+    def __init__(self, broker: Broker, ready: Ready, tls: Certificates | None = None) -> None:
         self.broker = broker
         self._ready = ready
+        self._tls = tls
+
+
+@asynccontextmanager
+async def bare_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose body's own error comes out as it is, in no group: what fails in a test is what it says."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 @asynccontextmanager
 async def open_kafka_broker(
-    *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
+    *,
+    data_dir: str | Path | None = None,
+    port: int = 0,
+    config: Mapping[str, Any] | None = None,
+    users: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> AsyncIterator[AsyncKafkaBroker]:
-    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; same arguments.
+    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; arguments as KafkaBroker's.
 
     Raises StartupError where the broker can't start.
     """
-    made = _config(data_dir, port, config)
-    broker = Broker(made, ephemeral=not _keeps(made))
+    certificates = _certificates() if tls else None
+    made = _config(data_dir, port, config, users, certificates)
+    broker = Broker(made, ephemeral=not _keeps(made), users=users)
     try:
-        async with trio.open_nursery() as nursery:
+        async with bare_nursery() as nursery:
             ready: Ready = await nursery.start(broker.serve)
             try:
-                yield AsyncKafkaBroker(broker, ready)
+                yield AsyncKafkaBroker(broker, ready, certificates)
             finally:
                 broker.stop()
     except* StartupError as failed:

@@ -28,7 +28,7 @@ from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.server.broker_channel import Connector
 from pykbroker.server.disk import ThreadedDisk
 from pykbroker.server.inter_broker import connector_for
-from pykbroker.testing.broker import STOP_SECONDS, checked, on_port
+from pykbroker.testing.broker import STOP_SECONDS, bare_nursery, checked, on_port
 
 T = TypeVar("T")
 
@@ -243,7 +243,7 @@ async def open_kafka_cluster(
     """A cluster for trio programs: `async with open_kafka_cluster() as cluster: …`. Raises StartupError."""
     folder = tempfile.mkdtemp(prefix="pykbroker-")
     try:
-        async with trio.open_nursery() as nursery:
+        async with bare_nursery() as nursery:
             cluster = AsyncKafkaCluster(nursery, folder, brokers, config)
             try:
                 await cluster.start()
