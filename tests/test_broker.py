@@ -14,6 +14,8 @@ import pytest
 import trio
 
 from pykbroker.broker import StartupError
+from pykbroker.client.connection import open_connection
+from pykbroker.client.settings import ClientSettings, SaslSettings, TlsSettings
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.delete_topics import DeleteTopicsRequest
@@ -205,6 +207,12 @@ def test_a_stopped_broker_can_be_started_again_and_stopped_twice(tmp_path: Path)
         assert metadata(client).brokers[0].port == broker.port
 
 
+def test_a_config_may_name_the_directory(tmp_path: Path) -> None:
+    with KafkaBroker(config={"log.dirs": tmp_path}) as broker:
+        assert broker.data_dir == str(tmp_path)
+    assert (tmp_path / ".kafka_cleanshutdown").exists()
+
+
 def test_a_broker_that_is_started_again_has_its_port_again(tmp_path: Path) -> None:
     broker = KafkaBroker(data_dir=tmp_path)
     assert repr(broker) == "<KafkaBroker not started>"
@@ -271,7 +279,7 @@ def test_a_misspelt_config_is_warned_of() -> None:
 
 def test_certificates_want_trustme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(StartupError, match=r"tls=True needs trustme: pip install 'pykbroker\[tls\]'"):
+    with pytest.raises(StartupError, match=r"tls=True needs trustme: pip install trustme"):
         KafkaBroker(tls=True)
 
 
@@ -284,6 +292,21 @@ async def test_in_a_trio_program() -> None:
                 return len(client.request(MetadataRequest(topics=topics), 12).topics[0].partitions)
 
         assert await trio.to_thread.run_sync(talk) == 2
+
+
+async def test_in_a_trio_program_with_users_and_tls() -> None:
+    async with open_kafka_broker(users={"alice": "secret"}, tls=True) as broker:
+        tls = TlsSettings(ca=broker.tls.ca_file)
+        settings = ClientSettings(tls=tls, sasl=SaslSettings(user="alice", password="secret"))
+        connection = await open_connection((broker.host, broker.port), settings)
+        assert connection.versions
+        await connection.aclose()
+
+
+async def test_in_a_trio_program_what_fails_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_kafka_broker():
+            raise ZeroDivisionError
 
 
 async def test_in_a_trio_program_a_start_that_fails_is_one_error() -> None:

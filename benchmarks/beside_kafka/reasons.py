@@ -13,7 +13,27 @@ class Reason(NamedTuple):
     text: str
 
 
-REASONS: list[Reason] = []
+REASONS = [
+    Reason(
+        "A thread of Python for each request",
+        r"1,000 clients",
+        """\
+Requests are read, decided and answered one after the other by one thread. A Produce of one small record takes it about
+100 µs, so that some 10,000 a second are more than a core gives; Apache Kafka spreads them over threads and uses both
+cores for it. The profile (cProfile, 20,000 requests) has no summit: the append with its checks and its write 30 %, the
+rest of the handler and the dispatcher 20 %, trio and epoll 20 %, reading and writing the socket 15 %, parsing and
+building the messages 15 %. Clients that put several records into one request don't come near it: see throughput.""",
+    ),
+    Reason(
+        "Most of a start is importing",
+        r"^start to the first",
+        """\
+Of the time until the first acknowledged record three quarters go into importing modules (`python -X importtime`): 40 %
+of that is trio with what it needs, 45 % the broker's own 170 modules, whose rules for share groups, transactions,
+security and the APIs are left out until they are asked for. What is left is Python itself, opening the log and
+building the first messages' codecs.""",
+    ),
+]
 
 NOTES = """\
 - Both brokers stand through the whole run, each with its data on the same disk, and one of them is loaded at a time.

@@ -50,6 +50,11 @@ class Line:
         best = ratio.low if self.better == "less" else ratio.high
         return Verdict.EVEN if missed_by < EVEN and self._reaches(best, self.target) else Verdict.UNMET
 
+    def is_behind(self, ratio: Summary) -> bool:
+        """Whether it misses its target or, without one, is worse than Apache Kafka by more than EVEN."""
+        verdict = self.verdict(ratio)
+        return verdict is Verdict.UNMET or (verdict is Verdict.FREE and self.advantage(ratio.median) < 1 - EVEN)
+
     def _reaches(self, ratio: float, target: float) -> bool:
         return ratio <= target if self.better == "less" else ratio >= target
 

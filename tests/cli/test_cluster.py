@@ -102,6 +102,8 @@ def test_delete_records(pykbroker: Command, topic: str, tmp_path: Path) -> None:
     file.write_text(json.dumps({"partitions": [{"topic": topic, "partition": 0, "offset": -1}], "version": 1}))
     ran = pykbroker("delete-records", "--offset-json-file", file, "--yes", "--json")
     assert ran.document == [{"topic": topic, "partition": 0, "low_watermark": 5}]
+    ran = pykbroker("delete-records", f"{topic}:0:{10**20}", "--yes")
+    assert (ran.status, f"offset can't be {10**20}" in ran.err, "api-versions" in ran.err) == (1, True, False)
     ran = pykbroker("delete-records", f"{topic}:0:99", "--yes")
     assert (ran.status, "(OFFSET_OUT_OF_RANGE); `pykbroker offsets TOPIC` shows" in ran.err) == (1, True)
     file.write_text("{}")

@@ -96,8 +96,10 @@ def test_a_torn_tail(command: Command, stem: str) -> None:
 
 
 def test_files_that_are_not_there_or_nothing_known(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
     assert command("dump-log", tmp_path / "x")[2] == f"Ignoring unknown file {tmp_path / 'x'}\n"
-    for name in ("0" * 20 + ".log", "0" * 20 + ".index", "0" * 20 + ".snapshot", "leader-epoch-checkpoint"):
+    assert "Is a directory: name its files" in command("dump-log", tmp_path)[2]
+    for name in ("none.log", "0" * 20 + ".log", "0" * 20 + ".index", "0" * 20 + ".snapshot", "leader-epoch-checkpoint"):
         status, _, errors = command("dump-log", tmp_path / name)
         assert (status, errors) == (2, f"pykbroker dump-log: {tmp_path / name}: No such file or directory\n")
     with pytest.raises(SystemExit, match="2"):

@@ -23,6 +23,7 @@ def test_create_list_delete(pykbroker: Command) -> None:
     assert deleted.document == [{"topic": name, "changed": True, "error": None} for name in ("life", "death")]
     empty = pykbroker("topics", "list")
     assert empty == (0, "", "no topics yet: `pykbroker topics create NAME` makes one\n")
+    assert pykbroker("topics", "describe") == empty
 
 
 def test_describe(pykbroker: Command) -> None:

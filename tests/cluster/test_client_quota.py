@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.cluster.client_quota import (
@@ -92,6 +92,7 @@ def test_how_long_to_wait() -> None:
     assert rate.throttle_ms(100, 0) == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 10_000)), min_size=1, max_size=50),
     st.floats(10, 10_000),

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.cluster.image import BrokerImage
@@ -49,6 +49,7 @@ def test_partitions_that_are_added_go_on_where_the_topic_stopped() -> None:
     assert start_of(nodes, (9,)) == 0
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_replicas_are_distinct_and_spread(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 7))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pykbroker.config.properties import parse_properties
+from pykbroker.config.properties import as_texts, parse_properties
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,7 @@ def test_javas_form(text: str, found: dict[str, str]) -> None:
 def test_a_broken_escape() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         parse_properties("a=\\uzzzz")
+
+
+def test_values_of_a_program() -> None:
+    assert as_texts({"a": True, "b": 3, "c": "x"}) == {"a": "true", "b": "3", "c": "x"}

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from pykbroker.broker import StartupError
 from pykbroker.coordinator.partitioning import partition_of
 from pykbroker.protocol.errors import ErrorCode
 from pykbroker.protocol.messages.produce import ProduceRequest
@@ -174,6 +175,12 @@ def test_who_is_not_there(cluster: KafkaCluster) -> None:
         cluster.kill(9)
     with pytest.raises(KeyError):
         cluster.leader("no-such-topic")
+    with pytest.raises(StartupError, match="the cluster has not been started"):
+        KafkaCluster().kill(1)
+    with KafkaCluster(brokers=1) as another:
+        pass
+    with pytest.raises(StartupError, match="the cluster has been closed"):
+        another.kill(1)
 
 
 def test_the_fixture(kafka_cluster: KafkaCluster) -> None:

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.storage.checkpoints import CheckpointFormatError
@@ -87,6 +87,7 @@ def test_truncation(tmp_path: Path) -> None:
     assert made.entries == [(5, 20)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), max_size=12))
 def test_both_columns_always_ascend(tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]) -> None:
     made = epochs(tmp_path_factory.getbasetemp(), *changes)

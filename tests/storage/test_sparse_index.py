@@ -2,7 +2,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.storage.sparse_index import OffsetIndex, TimeIndex
@@ -58,6 +58,7 @@ def test_appending_goes_on_after_a_flush_and_a_release(tmp_path: Path) -> None:
     assert [pair[0] for pair in struct.iter_unpack(">ii", data)] == [9, 19, 29, 100, 200]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_keep(tmp_path_factory: pytest.TempPathFactory, count: int, kept: int) -> None:
     path = tmp_path_factory.mktemp("index") / "i"

@@ -13,3 +13,4 @@ def test_a_broker_that_cannot_start_fails_its_test_in_one_line() -> None:
     with pytest.raises(pytest.fail.Exception, match=said) as caught, _one_line():
         KafkaBroker(config={"num.partitions": "many"})
     assert not caught.value.pytrace
+    assert caught.value.__suppress_context__, "and without what it was made from"

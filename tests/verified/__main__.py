@@ -85,6 +85,8 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=CLIENTS_AT_ONCE, metavar="N", help="clients side by side")
     parser.add_argument("--record", action="store_true", help="keep what Apache Kafka says (tests/compat/wire)")
     options = parser.parse_args()
+    if options.record and (options.conversation or options.short or options.only == "table"):
+        parser.error("all conversations are recorded, or none")
     if options.short:
         options.versions, options.only, options.conversation = [VERSION], "conversations", SHORT
     options.client = list(CLIENTS) if options.all_clients else options.client or behaviour_table.FAMILIES

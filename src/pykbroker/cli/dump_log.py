@@ -6,6 +6,7 @@ What is wrong in them goes to stderr, with the byte, and makes the exit status 1
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -71,7 +72,10 @@ class Dump:
             self._snapshot(path)
         elif name == LEADER_EPOCH_CHECKPOINT or name.endswith("-offset-checkpoint"):
             self._checkpoint(path, name == LEADER_EPOCH_CHECKPOINT)
+        elif os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory: name its files, as in DIR/*.log", path)
         else:
+            os.stat(path)  # Raises where there is none.
             print(f"Ignoring unknown file {path}", file=sys.stderr)
 
     def _segment_file(self, path: str, suffix: str, base: int) -> None:

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the cluster; returns the exit status when it has ended."""
     options = parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # As it is under nohup.
+            signal.signal(number, _interrupt)
     try:
         with _folder(options.data_dir) as folder, _zookeeper(options.zookeeper, folder) as address:
             return _run(options, folder, address)

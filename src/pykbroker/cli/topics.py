@@ -25,6 +25,7 @@ BY_BROKER = -1
 LIST = ("topic", "partitions", "replication_factor")
 TOPIC = ("topic", "topic_id", "partitions", "replication_factor", "configs")
 PARTITION = ("topic", "partition", "leader", "replicas", "isr", "offline")
+_NONE_YET = "no topics yet: `pykbroker topics create NAME` makes one"
 
 
 def parser() -> Parser:
@@ -73,7 +74,7 @@ async def list_topics(cluster: Cluster, options: argparse.Namespace) -> Report:
     """Names, and how large the topics are."""
     found = await topics_of(cluster, (), exclude_internal=options.exclude_internal)
     rows = [_summary(topic) for topic in found]
-    return table(LIST, rows, "no topics yet: `pykbroker topics create NAME` makes one")
+    return table(LIST, rows, _NONE_YET)
 
 
 def _summary(topic: Any) -> dict[str, Any]:
@@ -137,7 +138,8 @@ async def describe(cluster: Cluster, options: argparse.Namespace) -> Report:
     rows = [row for topic in document for row in topic["partition_states"]]
     if rows and not options.with_overrides:
         text.append(Table(PARTITION, rows))
-    notes = [] if document else ["no such partitions" if only_partitions else "no such topics"]
+    nothing = "no such partitions" if only_partitions else "no such topics" if options.with_overrides else _NONE_YET
+    notes = [] if document else [nothing]
     return Report(document, text, notes=notes)
 
 

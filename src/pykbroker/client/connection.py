@@ -18,6 +18,7 @@ import trio
 
 from pykbroker.client.errors import (
     AuthenticationFailed,
+    ClientError,
     ClosedAtOnce,
     ConnectionLost,
     NobodyLogsIn,
@@ -84,7 +85,7 @@ class Connection:
         return version
 
     async def call(self, request: Message | Versioned, timeout: float | None = None) -> Any:
-        """The answer to a request. Raises NotSupported, ConnectionLost, TimedOut, NoKafka."""
+        """The answer. Raises NotSupported, ConnectionLost, TimedOut, NoKafka; ClientError for values that can't be."""
         async with self.in_use:
             if trio.current_time() >= self._expires and self._settings.sasl is not None:
                 await self._authenticate(self._settings.sasl, self._mechanism)
@@ -129,6 +130,8 @@ class Connection:
         try:
             pieces = encode_request(request, version, self._correlation_id, self._settings.client_id)
         except UnbuildableMessage as error:
+            if version == type(request).versions.high:
+                raise ClientError(str(error)) from None  # No version could say it: a number too large, say.
             name = api_name(type(request).key)
             raise NotSupported(f"the broker at {self} serves {name} up to version {version} only: {error}") from None
         return b"".join(map(as_bytes, pieces))

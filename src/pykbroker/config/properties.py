@@ -5,7 +5,8 @@ It never opens a file and knows no key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _BLANKS = " \t\f"
 BAD_ESCAPE = r"a \u escape needs four hexadecimal digits"
@@ -23,6 +24,11 @@ def parse_properties(text: str) -> dict[str, str]:
             rest = rest[1:].lstrip(_BLANKS)
         found[_unescape(line[:end])] = _unescape(rest)
     return found
+
+
+def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
+    """A program's config values as a file of properties has them."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
 
 
 def _logical_lines(text: str) -> Iterator[str]:

@@ -56,7 +56,7 @@ def validator_for(config: ListenerConfig) -> Validate:
         import jwt  # noqa: F401 - looked for now, so that its absence is known at the start
     except ImportError:
         raise ConfigError(
-            config.origin("sasl.enabled.mechanisms"), OAUTHBEARER, "needs PyJWT: pip install 'pykbroker[oauth]'"
+            config.origin("sasl.enabled.mechanisms"), OAUTHBEARER, "needs PyJWT: pip install 'PyJWT[crypto]'"
         ) from None
     return SignedTokens(config, KeySet(url, config.value("sasl.oauthbearer.jwks.endpoint.refresh.ms", OAUTHBEARER)))
 

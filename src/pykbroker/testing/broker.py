@@ -19,6 +19,7 @@ import trio
 from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
+from pykbroker.config.properties import as_texts
 from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def _config(
     return checked(BrokerConfig.from_properties(properties))
 
 
+def _keeps(config: BrokerConfig) -> bool:
+    """Whether it names a directory, in which its data stays."""
+    return config.is_set("log.dirs") or config.is_set("log.dir")
+
+
 def checked(config: BrokerConfig) -> BrokerConfig:
     """The same config; warns of names that no broker knows: a test with a misspelt key would run without it."""
     for line in config.warnings():
@@ -62,24 +68,20 @@ def on_port(config: BrokerConfig, port: int) -> BrokerConfig:
     return config.with_properties({"listeners": texts})
 
 
-def as_texts(config: Mapping[str, Any]) -> dict[str, str]:
-    """Config values as a properties file has them."""
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
-
-
 def _certificates() -> Certificates:
     try:
         from pykbroker.testing.certificates import make_certificates
 
         return make_certificates()
     except ModuleNotFoundError as error:
-        raise StartupError(f"tls=True needs {error.name}: pip install 'pykbroker[tls]'") from None
+        raise StartupError(f"tls=True needs {error.name}: pip install {error.name}") from None
 
 
 class _Reachable:
     """Where a broker is, once it runs."""
 
     _ready: Ready | None = None
+    _tls: Certificates | None = None
 
     def __repr__(self) -> str:
         where = "not started" if self._ready is None else self.bootstrap_servers
@@ -112,6 +114,13 @@ class _Reachable:
         """The folder with its data."""
         return self.ready.data_dir
 
+    @property
+    def tls(self) -> Certificates:
+        """The files of the throwaway CA; raises StartupError where there is none."""
+        if self._tls is None:
+            raise StartupError("the broker was made without tls=True")
+        return self._tls
+
 
 class KafkaBroker(_Reachable):
     """A broker in a thread: `with KafkaBroker() as broker: KafkaProducer(bootstrap_servers=broker.bootstrap_servers)`.
@@ -119,7 +128,7 @@ class KafkaBroker(_Reachable):
     `data_dir` keeps the data there, for a broker that is started again; `port` 0 takes a free one, and every later
     `start` the same; `config` holds Kafka's own keys (`{"auto.create.topics.enable": False}`). `users` (name →
     password) has clients log in with PLAIN or SCRAM; `tls=True` makes a throwaway CA, whose files are at `broker.tls`
-    (needs trustme: `pykbroker[tls]`). `telemetry=True` asks clients for the metrics that `client-metrics` configs name;
+    (needs trustme: the extra `tls`). `telemetry=True` asks clients for the metrics that `client-metrics` configs name;
     the newest 1,000 pushes are in `broker.telemetry`. Raises StartupError where the broker can't start.
     """
 
@@ -138,18 +147,11 @@ class KafkaBroker(_Reachable):
         self.telemetry: deque[ClientMetrics] = deque(maxlen=1000)
         self._receiver = self.telemetry.append if telemetry else None
         self._config = _config(data_dir, port, config, users, self._tls)
-        self._ephemeral = data_dir is None
+        self._ephemeral = not _keeps(self._config)
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._broker: Broker | None = None
-
-    @property
-    def tls(self) -> Certificates:
-        """The files of the throwaway CA; raises StartupError where there is none."""
-        if self._tls is None:
-            raise StartupError("the broker was made without tls=True")
-        return self._tls
 
     def start(self) -> Self:
         """Returns when the broker serves. Started again, it has its port again, so that clients find it.
@@ -234,25 +236,46 @@ class KafkaBroker(_Reachable):
 class AsyncKafkaBroker(_Reachable):
     """A broker in the caller's own trio loop, as `open_kafka_broker` yields it."""
 
-    def __init__(self, broker: Broker, ready: Ready) -> None:
+    def __init__(self, broker: Broker, ready: Ready, tls: Certificates | None = None) -> None:
         self.broker = broker
         self._ready = ready
+        self._tls = tls
+
+
+@asynccontextmanager
+async def bare_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose body's own error comes out as it is, in no group: what fails in a test is what it says."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 @asynccontextmanager
 async def open_kafka_broker(
-    *, data_dir: str | Path | None = None, port: int = 0, config: Mapping[str, Any] | None = None
+    *,
+    data_dir: str | Path | None = None,
+    port: int = 0,
+    config: Mapping[str, Any] | None = None,
+    users: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> AsyncIterator[AsyncKafkaBroker]:
-    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; same arguments.
+    """The same broker for trio programs: `async with open_kafka_broker() as broker: …`; arguments as KafkaBroker's.
 
     Raises StartupError where the broker can't start.
     """
-    broker = Broker(_config(data_dir, port, config), ephemeral=data_dir is None)
+    certificates = _certificates() if tls else None
+    made = _config(data_dir, port, config, users, certificates)
+    broker = Broker(made, ephemeral=not _keeps(made), users=users)
     try:
-        async with trio.open_nursery() as nursery:
+        async with bare_nursery() as nursery:
             ready: Ready = await nursery.start(broker.serve)
             try:
-                yield AsyncKafkaBroker(broker, ready)
+                yield AsyncKafkaBroker(broker, ready, certificates)
             finally:
                 broker.stop()
     except* StartupError as failed:

@@ -22,12 +22,13 @@ from pykbroker.broker import Broker, Ready, StartupError, first_error
 from pykbroker.cluster.image import Endpoint, PartitionState
 from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.listeners import endpoint_text
+from pykbroker.config.properties import as_texts
 from pykbroker.metadata import znodes
 from pykbroker.metadata.embedded import Database, EmbeddedStore
 from pykbroker.server.broker_channel import Connector
 from pykbroker.server.disk import ThreadedDisk
 from pykbroker.server.inter_broker import connector_for
-from pykbroker.testing.broker import STOP_SECONDS, as_texts, checked, on_port
+from pykbroker.testing.broker import STOP_SECONDS, bare_nursery, checked, on_port
 
 T = TypeVar("T")
 
@@ -242,7 +243,7 @@ async def open_kafka_cluster(
     """A cluster for trio programs: `async with open_kafka_cluster() as cluster: …`. Raises StartupError."""
     folder = tempfile.mkdtemp(prefix="pykbroker-")
     try:
-        async with trio.open_nursery() as nursery:
+        async with bare_nursery() as nursery:
             cluster = AsyncKafkaCluster(nursery, folder, brokers, config)
             try:
                 await cluster.start()
@@ -360,7 +361,10 @@ class KafkaCluster:
         return self._cluster
 
     def _in_loop(self, call: Callable[..., Awaitable[T]], *args: Any) -> T:
-        return trio.from_thread.run(call, *args, trio_token=self._token)
+        try:
+            return trio.from_thread.run(call, *args, trio_token=self._token)
+        except trio.RunFinishedError:
+            raise StartupError("the cluster has been closed") from None
 
     @property
     def bootstrap_servers(self) -> str:

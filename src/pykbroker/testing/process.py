@@ -9,7 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
+
+from pykbroker.config.properties import as_texts
 
 STOP_SECONDS = 30.0
 
@@ -26,11 +28,11 @@ class BrokerProcess:
         *,
         data_dir: str | Path | None = None,
         port: int = 0,
-        config: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
         stderr: int | IO[str] | None = None,
     ) -> None:
         self._arguments = ["--ephemeral"] if data_dir is None else ["--data-dir", str(data_dir)]
-        for key, value in (config or {}).items():
+        for key, value in as_texts(config or {}).items():
             self._arguments += ["--override", f"{key}={value}"]
         self._stderr = stderr
         self._process: subprocess.Popen[str] | None = None

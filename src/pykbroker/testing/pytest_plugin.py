@@ -62,4 +62,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (ConfigError, StartupError) as error:
-        pytest.fail(f"the broker can't start: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"the broker can't start: {error}", pytrace=False) from None

@@ -55,14 +55,15 @@ def test_the_page_counts_targets_and_names_what_failed(results: Results) -> None
     assert "Absent" not in text
 
 
-def test_an_unmet_target_stands_under_its_reason(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_behind_stands_under_its_reason(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     ratio = results.ratio(SLOW)
     assert ratio is not None
-    assert page.unmet([(SLOW, ratio)]).startswith("**Not looked into yet**\n\n- consume, MB/s: 0.50, wanted ≥ 1")
+    assert page.behind([(SLOW, ratio)]).startswith("**Not looked into yet**\n\n- consume, MB/s: 0.50 (≥ 1)")
     monkeypatch.setattr(page, "REASONS", [Reason("Reading", "^consume", "It reads slowly.")])
-    text = page.unmet([(SLOW, ratio)])
-    assert text == "**Reading**\n\n- consume, MB/s: 0.50, wanted ≥ 1\n\nIt reads slowly.\n"
-    assert page.unmet([]) == "Every target is met."
+    text = page.behind([(SLOW, ratio), (FREE, ratio)])
+    assert text.startswith("**Reading**\n\n- consume, MB/s: 0.50 (≥ 1)\n\nIt reads slowly.\n\n**Not looked into")
+    assert text.endswith("- a group, s: 0.50 (no target)\n")
+    assert page.behind([]) == "Nothing is."
 
 
 def test_the_plot_has_a_dot_for_each_ratio_in_the_colour_of_its_target(results: Results) -> None:

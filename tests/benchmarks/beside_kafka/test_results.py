@@ -59,6 +59,15 @@ def test_a_target_bounds_from_the_side_that_is_better(line: Line, ratios: list[f
     assert line.verdict(ratio) is verdict
 
 
+@pytest.mark.parametrize(
+    ("line", "ratio", "is_behind"), [(SPEED, 0.9, True), (SPEED, 1.0, False), (FREE, 1.2, True), (FREE, 1.03, False)]
+)
+def test_what_misses_its_target_or_is_plainly_worse_is_behind(line: Line, ratio: float, is_behind: bool) -> None:
+    found = summary([ratio])
+    assert found is not None
+    assert line.is_behind(found) is is_behind
+
+
 def test_less_time_is_an_advantage() -> None:
     assert TIME.advantage(0.25) == 4.0
     assert SPEED.advantage(0.25) == 0.25

@@ -267,6 +267,8 @@ def test_a_member_has_names_and_an_expression() -> None:
     talk.advance(2)
     talk.full("a", first.epoch, subscribed_topic_regex="")
     assert talk.group().patterns.keys() == {"u|w"}
+    talk.full("b", second.epoch, topics=None, subscribed_topic_regex="v")
+    assert talk.group().patterns.keys() == {"v"}
 
 
 def test_the_assignor_of_most_members() -> None:
@@ -300,6 +302,29 @@ def test_static_members_come_back() -> None:
     settle(talk, [other])
     assert len(other.partitions) == 4
     assert talk.beat("c", -2, instance_id="i").error_code == E.UNKNOWN_MEMBER_ID
+
+
+def test_a_static_member_that_leaves_for_a_while_gives_up_what_it_was_to() -> None:
+    talk = Cluster({"t": 2})
+    static, other = Consumer(talk, "a", instance_id="i"), Consumer(talk, "b")
+    static.beat()
+    talk.advance(1.5)
+    other.beat()
+    static.beat(revokes=False)
+    assert len(talk.group().members["a"].revoking) == 1
+    static.leave(-2)
+    settle(talk, [other], 2)
+    assert len(other.partitions) == 1
+
+
+def test_who_never_had_what_it_was_told_need_not_give_it_up() -> None:
+    talk = Cluster({"t": 2})
+    first, second = Consumer(talk, "a"), Consumer(talk, "b")
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    answer = talk.beat("a", first.epoch, topic_partitions=[])
+    assert (answer.member_epoch, talk.group().members["a"].state.name) == (second.epoch, "STABLE")
 
 
 def test_a_static_member_that_stays_away_is_fenced() -> None:
@@ -342,16 +367,52 @@ def test_commits_by_epoch() -> None:
     assert commit(talk, "", -1) == E.NONE
 
 
-def test_what_a_member_is_to_give_up_it_may_commit_in_the_epoch_in_which_it_got_it() -> None:
+def test_a_restart_gives_a_member_its_rebalance_timeout_once_more() -> None:
     talk = Cluster({"t": 2})
     first, second = Consumer(talk, "a"), Consumer(talk, "b")
     first.beat()
     talk.advance(1.5)
     second.beat()
     first.beat(revokes=False)
-    (given_up,) = (tp.partition for tp in talk.group().members["a"].revoking)
+    talk.shard = talk.restarted()
+    talk.take(talk.shard.loaded(talk.now))
+    for _ in range(4):
+        talk.advance(14)
+        assert (first.beat(revokes=False), second.beat()) == (E.NONE, E.NONE)
+    talk.advance(5)
+    assert list(talk.group().members) == ["b"]
+
+
+def test_what_a_member_is_to_give_up_it_may_commit_in_the_epoch_in_which_it_got_it() -> None:
+    talk = Cluster({"t": 3})
+    first, second = Consumer(talk, "a", topics=("t", "u")), Consumer(talk, "b", topics=("t", "u"))
+    first.beat()
+    talk.create("u", 1)
+    talk.advance(1.5)
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    first.beat(revokes=False)
+    member = talk.group().members["a"]
+    given_up = next(tp.partition for tp in member.revoking if talk.name(tp)[0] == "t")
+    assert (member.state.name, member.epoch) == ("UNREVOKED_PARTITIONS", 3)
     assert commit(talk, "a", 2, given_up) == E.NONE
     assert commit(talk, "a", 1, given_up) == E.STALE_MEMBER_EPOCH
+
+
+def test_a_target_that_is_older_than_the_subscription_counts_only_so_far() -> None:
+    talk = Cluster({"t": 1, "u": 1})
+    first, second = Consumer(talk, "a", topics=("t", "u")), Consumer(talk, "b", topics=("t", "u"))
+    first.beat()
+    talk.advance(1.5)
+    second.beat()
+    first.beat()
+    first.beat()
+    ((topic, _),) = (talk.name(tp) for tp in talk.group().targets["b"])
+    (other,) = {"t", "u"} - {topic}
+    talk.beat("b", second.epoch, subscribed_topic_names=[other], topic_partitions=[])
+    assert talk.state() == "Assigning"
+    assert talk.group().members["b"].assigned == {}
 
 
 def fetch(talk: Cluster, member_id: str | None, epoch: int) -> E:

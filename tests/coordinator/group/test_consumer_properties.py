@@ -68,6 +68,14 @@ class ConsumerMachine(RuleBasedStateMachine):
             before = consumer.epoch
             if consumer.beat(revokes=revokes) == E.NONE and before:
                 assert consumer.epoch >= before
+                if revokes:
+                    self.reads_what_it_wants(consumer)
+
+    def reads_what_it_wants(self, consumer: Consumer) -> None:
+        """Whatever its target says, which may be older than its subscription."""
+        member = self.talk.group().members.get(consumer.member_id)
+        if member is not None and not member.pattern:
+            assert {topic for topic, _ in consumer.partitions} - {"gone"} <= member.topics
 
     @rule(index=st.integers(0, 4), epoch=st.sampled_from([-1, -1, -2]))
     def leave(self, index: int, epoch: int) -> None:
@@ -84,6 +92,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             consumer.epoch, consumer.owned = 0, set()
             if consumer.beat() == E.UNRELEASED_INSTANCE_ID:
                 self.consumers.remove(consumer)
+            self.reads_what_it_wants(consumer)
 
     @rule(name=st.sampled_from(["t", "v", "v2"]), partitions=st.integers(1, 5))
     def topic(self, name: str, partitions: int) -> None:
@@ -143,6 +152,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         alive = [one for one in self.consumers if one.member_id in group.members and one.epoch > 0]
         owned = [tp for consumer in alive for tp in consumer.owned]
         assert len(owned) == len(set(owned)), "two members were told of a partition"
+        assert group.patterns.keys() <= {member.pattern for member in group.members.values()}
         targets = [tp for target in group.targets.values() for tp in target]
         assert len(targets) == len(set(targets))
 

@@ -10,7 +10,9 @@ from tests.coordinator.consumers import Cluster, Consumer, settle
 
 from pykbroker.coordinator.group.classic_group import ClassicGroup
 from pykbroker.coordinator.group.consumer_group import ConsumerGroup
+from pykbroker.coordinator.group.records import GROUP_KEY, record_type
 from pykbroker.coordinator.group.subscriptions import read_assignment, write_assignment
+from pykbroker.coordinator.result import Record
 from pykbroker.protocol.consumer_protocol import Subscription
 from pykbroker.protocol.errors import ErrorCode as E
 from pykbroker.protocol.errors import KafkaError
@@ -95,9 +97,11 @@ def test_an_upgrade_and_back() -> None:
     assert sorted(owned) == [("t", one) for one in range(4)]
     assert sorted(map(len, (first.partitions, second.partitions, new.partitions))) == [1, 1, 2]
     assert talk.state() == "Stable"
+    epoch = talk.group().epoch
     assert new.leave() == E.NONE
     group = talk.group()
     assert isinstance(group, ClassicGroup)
+    assert group.generation == epoch
     assert (list(group.members), group.state_name) == ([first.member_id, second.member_id], "Stable")
     assert group.generation == talk.restarted().groups["g"].generation
     talk.advance(0.01)
@@ -117,6 +121,21 @@ def test_the_last_one_leaves_while_a_target_is_due() -> None:
     assert talk.state() == "Assigning"
     assert new.leave() == E.NONE
     assert isinstance(talk.group(), ClassicGroup)
+
+
+def test_a_classic_member_that_heartbeats_and_never_rejoins_holds_nobody_up() -> None:
+    talk = Cluster({"t": 2})
+    (old,) = classic_group(talk, {"t": [0, 1]})
+    talk.advance(2)
+    new = Consumer(talk, "new")
+    new.beat()
+    for _ in range(13):
+        assert talk.heartbeat(old.member_id, old.generation) == E.REBALANCE_IN_PROGRESS or talk.seconds > 1060
+        new.beat()
+        talk.advance(5)
+    assert old.member_id not in talk.group().members
+    new.beat()
+    assert new.partitions == {("t", 0), ("t", 1)}
 
 
 def test_a_classic_member_fetches_in_its_generation() -> None:
@@ -235,16 +254,30 @@ def test_a_classic_member_that_does_not_rejoin_is_fenced() -> None:
     old = Classic(talk)
     old.join()
     together(talk, [old, new])
-    third = Consumer(talk, "third", topics=("t",))
-    together(talk, [third], 2)
-    for _ in range(9):
-        talk.advance(8)
-        third.beat()
+    for _ in range(15):  # It has synced: nothing is waited for.
+        talk.advance(5)
+        assert (old.beat(), new.beat()) == (E.NONE, E.NONE)
+    Consumer(talk, "third").beat()
+    since = talk.seconds
+    while talk.heartbeat(old.member_id, old.generation) == E.REBALANCE_IN_PROGRESS:
+        talk.advance(4)
         new.beat()
-        if old.member_id not in talk.group().members:
-            break
-        assert talk.heartbeat(old.member_id, old.generation) == E.REBALANCE_IN_PROGRESS
     assert old.member_id not in talk.group().members
+    assert 60 <= talk.seconds - since < 65, "its rebalance timeout, not its session"
+
+
+def test_a_classic_member_that_does_not_sync_is_fenced() -> None:
+    talk = Cluster({"t": 2})
+    new = Consumer(talk, "new")
+    settle(talk, [new])
+    member_id = talk.known(protocols={"range": subscription("t")})
+    joined = talk.join(member_id, protocols={"range": subscription("t")})
+    assert talk.sync(member_id, joined.generation_id + 1).error_code == E.ILLEGAL_GENERATION
+    for _ in range(12):
+        talk.heartbeat(member_id, joined.generation_id)
+        new.beat()
+        talk.advance(5)
+    assert member_id not in talk.group().members
 
 
 def test_a_static_member_comes_back_with_the_classic_protocol() -> None:
@@ -258,9 +291,12 @@ def test_a_static_member_comes_back_with_the_classic_protocol() -> None:
     group = talk.group()
     assert isinstance(group, ClassicGroup)
     assert group.static == {"i": answer.member_id}
-    restored = talk.restarted().groups["g"]
-    assert isinstance(restored, ClassicGroup)
-    assert restored.members.keys() == {answer.member_id}
+    for loaded in (talk.restarted(), talk.compacted()):
+        restored = loaded.groups["g"]
+        assert isinstance(restored, ClassicGroup)
+        assert restored.members.keys() == {answer.member_id}
+    last = {record.key: record.value for record in talk.records}
+    assert [record_type(Record(*one)) for one in last.items() if one[1] is not None] == [GROUP_KEY]
     old.member_id, old.generation = answer.member_id, group.generation
     old.sync()
     assert old.partitions == before

@@ -163,4 +163,4 @@ def read(shard: GroupShard, record: Record, producer: int | None) -> None:
 
 @pytest.mark.slow
 class TestOffsetsAtRandom(OffsetMachine.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.coordinator.group.assignment import NOTHING, Assignment, GroupSpec, MemberSpec, TopicIdPartition
@@ -58,6 +58,7 @@ TOPICS = st.dictionaries(st.integers(1, 3), st.integers(1, 6), min_size=1)
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
 
 
+@settings(deadline=None)
 @given(st.data(), NAMES, TOPICS)
 def test_everything_is_read_by_those_who_want_it(data: st.DataObject, names: list[str], topics: dict[int, int]) -> None:
     subsets = st.frozensets(st.sampled_from(sorted(topics)))

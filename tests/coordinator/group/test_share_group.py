@@ -252,6 +252,18 @@ def test_deleted_offsets_are_deleted_and_then_forgotten() -> None:
     assert not talk.group().topics
 
 
+def test_what_begins_anew_is_not_deleted_any_more() -> None:
+    talk = Shares({"t": 1})
+    talk.started("a")
+    talk.say("a", LEAVE)
+    talk.ask(lambda share, draft: share.delete_offsets("g", ["t"], draft))
+    _, begin = alter(talk, {"t": {0: 7}})
+    assert talk.group().topics.deleting == {}
+    talk.begun(begin)
+    talk.ask(lambda share, draft: share.offsets_deleted("g", [UUID(int=1)], draft))
+    assert talk.ask(lambda share, draft: share.begun("g")) == {UUID(int=1): [0]}
+
+
 def test_a_group_is_deleted_after_its_states() -> None:
     talk = Shares({"t": 1})
     talk.started("a")
@@ -263,6 +275,17 @@ def test_a_group_is_deleted_after_its_states() -> None:
     assert "g" not in talk.shard.groups
     assert "g" not in talk.restarted().groups
     assert talk.ask(lambda share, draft: share.doom("g", draft)) == {}
+
+
+def test_a_topic_that_is_gone_and_not_forgotten_yet_bumps_no_epoch() -> None:
+    talk = Shares({"t": 1, "u": 1})
+    talk.started("a", topics=("t", "u"))
+    talk.delete("u")
+    talk.create("u", 1)
+    epoch = talk.say("a", talk.group().epoch).response.member_epoch
+    for _ in range(3):
+        talk.advance(2)
+        assert talk.say("a", epoch).response.member_epoch == epoch
 
 
 def test_topics_that_are_gone_are_forgotten() -> None:

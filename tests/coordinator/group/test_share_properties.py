@@ -207,8 +207,11 @@ class ShareMachine(RuleBasedStateMachine):
         self.talk.begun(begin, fails=how == "fails")
         for tp in all_of(begin):
             self.asked.pop(tp, None)
-            if how == "begun" and self.group is not None:
-                self.begun.add(tp)
+            if self.group is not None:
+                waiting = self.group.topics.initializing.get(tp.topic_id)
+                assert waiting is None or tp.partition not in waiting.partitions
+                if how == "begun":
+                    self.begun.add(tp)
 
     # Administration
 
@@ -262,6 +265,10 @@ class ShareMachine(RuleBasedStateMachine):
                 while self.pending:
                     self.outcome("begun")
             self.wait(20)
+        written = len(self.talk.records)
+        for consumer in self.consumers:
+            self.beat(consumer)
+        assert len(self.talk.records) == written, "nothing has changed"
         members = [consumer for consumer in self.consumers if consumer.member_id in self.due]
         if not members:
             return

@@ -4,7 +4,7 @@ from itertools import pairwise
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykbroker.cluster.in_flight import StateBatch
@@ -46,6 +46,7 @@ BATCHES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BATCHES, st.integers(-1, 12))
 def test_every_offset_has_the_best_that_is_told_of_it(batches: list[StateBatch], start: int) -> None:
     expected: dict[int, tuple[int, int]] = {}

@@ -114,14 +114,17 @@ class ShareGroup(ModernGroup[ShareMember]):
 
     @property
     def has_unassigned(self) -> bool:
-        """Whether states have begun of partitions that nobody was told to read yet."""
-        subscribed = self.subscribed(self.members)
+        """Whether states have begun of partitions that nobody was told to read yet.
+
+        A topic that is gone may be known for a while, and another one have its name: nobody will be told to read it.
+        """
+        subscribed, there = self.subscribed(self.members), self.surroundings.image().topic_names
         assigned: dict[UUID, set[int]] = {}
         for target in self.targets.values():
             for one in target:
                 assigned.setdefault(one.topic_id, set()).add(one.partition)
         return any(
-            state.name in subscribed and assigned.get(topic_id, set()) != state.partitions
+            state.name in subscribed and topic_id in there and assigned.get(topic_id, set()) != state.partitions
             for topic_id, state in self.topics.initialized.items()
         )
 

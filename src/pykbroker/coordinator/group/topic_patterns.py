@@ -27,7 +27,7 @@ def compiled(pattern: str) -> Any:
     except ImportError as error:
         raise KafkaError(
             ErrorCode.INVALID_REGULAR_EXPRESSION,
-            "Regular expressions need RE2 in the broker: pip install 'pykbroker[regex]'",
+            "Regular expressions need RE2 in the broker: pip install google-re2",
         ) from error
     options = re2.Options()
     options.log_errors = False
