@@ -50,12 +50,17 @@ async def metadata(request: MetadataRequest, context: RequestContext) -> Metadat
 
 
 def _everything(request: MetadataRequest, context: RequestContext) -> MetadataResponse | Encoded:
-    """All topics. Some clients ask for them several times a second: the answer is kept as long as nothing changes."""
+    """All topics. Some clients ask for them several times a second: the answer is kept as long as nothing changes.
+
+    With an authorizer this is for who may describe all of them; others' requests name what they may describe. But in
+    version 0 a request of which nothing is left asks for all, and its answer is emptied afterwards.
+    """
     services, cache = context.services, context.services.metadata
     view = _view(context)
-    if services.authorizer is not None or services.quotas.active:  # Then it is the client's own.
-        return _answer([_topic(topic, view) for topic in cache.image.topics.values()], request, context)
     asked = request.include_topic_authorized_operations, request.include_cluster_authorized_operations
+    guarded = services.authorizer is not None and (any(asked) or context.api_version < FIRST_WITH_EMPTY_FOR_NONE)
+    if services.quotas.active or guarded:  # Then it is the client's own.
+        return _answer([_topic(topic, view) for topic in cache.image.topics.values()], request, context)
     key = context.api_version, asked, context.listener, context.local_address
     answer = cache.encoded.get(key)
     if answer is None:

@@ -288,7 +288,9 @@ class Operations:
     """The list whose items have them; empty where the answer itself has."""
 
     def __call__(self, request: Any, access: Access, answer: Any) -> Outcome:
-        """Leaves the request alone."""
+        """Leaves the request alone. An answer that nobody asked to have them may be one that was encoded before."""
+        if not getattr(request, f"include_{self.attribute}", True):
+            return None
         return lambda response: self._fill(response, access)
 
     def _fill(self, response: Any, access: Access) -> None:

@@ -41,7 +41,10 @@ def metadata(request: Any, access: Access, answer: Any) -> Outcome:
     Who asks for all topics gets those alone. A missing one is made for those who may create it, or any on the cluster.
     """
     if request.topics is None or (not request.topics and access.version == 0):
-        kept = [element(request, "topics")(name=name) for name in _describable(access)]
+        names = _describable(access)
+        if names and len(names) == len(access.topic_names()):
+            return None  # The handler answers in the same turn: no topic comes in between.
+        kept = [element(request, "topics")(name=name) for name in names]
         request.topics, request.allow_auto_topic_creation = kept, False
         return None if kept else lambda response: setattr(response, "topics", [])
     cls, allowed, denied = element(answer, "topics"), [], []
