@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from typing import Any
 import pytest
 
 pytest_plugins = ["tests.zookeepers"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Run in the background of a shell: the programs that tests interrupt would inherit that they are not to be.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CALLS = ("open", "pread", "pwrite", "fsync", "ftruncate", "rename", "replace", "unlink")
 

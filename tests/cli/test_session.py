@@ -108,7 +108,7 @@ def test_a_reader_that_has_seen_enough(pykbroker: Command, broker: KafkaBroker) 
         assert reader.stderr is not None
         reader.stdout.read(10)
         reader.stdout.close()
-        assert (reader.wait(), reader.stderr.read()) == (0, b"")
+        assert (reader.wait(30), reader.stderr.read()) == (0, b"")
 
 
 @pytest.mark.slow
@@ -121,6 +121,6 @@ def test_ctrl_c(pykbroker: Command, broker: KafkaBroker) -> None:
         assert reader.stderr is not None
         assert reader.stdout.readline() == b"first\n"
         reader.send_signal(signal.SIGINT)
-        assert (reader.wait(), reader.stdout.read(), reader.stderr.read()) == (130, b"", b"")
+        assert (reader.wait(30), reader.stdout.read(), reader.stderr.read()) == (130, b"", b"")
     # It has left its group, with what it read committed: the next one waits for nobody.
     assert pykbroker("consume", "endless", "--group", "interrupted") == (0, "", "")
