@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 
-from benchmarks.beside_kafka.brokers import PRODUCE_VERSION, produce_request
+from benchmarks.beside_kafka.brokers import PRODUCE_VERSION, first_produce, produce_request
 from benchmarks.beside_kafka.latency import percentiles
 from benchmarks.measurements import LostRecordsError
 from benchmarks.records import text_values
@@ -71,9 +71,14 @@ def many_clients(target: Target, topic: str, partitions: int, rate: int, seconds
     """`rate` requests a second of each client: answers/s, percentiles in ms, the broker's CPU seconds per second."""
     host, _, port = target.bootstrap.rpartition(":")
     made = frames(topic, partitions)
-    clients = [Client((host, int(port)), made[number % partitions]) for number in range(CLIENTS)]
+    for partition in range(partitions):  # Metadata name a leader a moment before it leads.
+        first_produce(target.bootstrap, topic, partition)
+    clients: list[Client] = []
+    sizes = set()
     try:
-        sizes = {client.first() for client in clients}
+        for number in range(CLIENTS):  # One at a time: a full backlog has SYNs sent again a second later.
+            clients.append(Client((host, int(port)), made[number % partitions]))
+            sizes.add(clients[-1].first())
         if len(sizes) > 1:
             raise LostRecordsError("answers differ in size")
         cpu, begun = target.cpu_seconds(), time.perf_counter()

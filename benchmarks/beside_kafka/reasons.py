@@ -15,23 +15,41 @@ class Reason(NamedTuple):
 
 REASONS = [
     Reason(
-        "A thread of Python for each request",
-        r"1,000 clients",
+        "One thread for all requests",
+        r"1,000 clients|acks|producer to consumer",
         """\
-Requests are read, decided and answered one after the other by one thread. A Produce of one small record takes it about
-100 µs, so that some 10,000 a second are more than a core gives; Apache Kafka spreads them over threads and uses both
-cores for it. The profile (cProfile, 20,000 requests) has no summit: the append with its checks and its write 30 %, the
-rest of the handler and the dispatcher 20 %, trio and epoll 20 %, reading and writing the socket 15 %, parsing and
-building the messages 15 %. Clients that put several records into one request don't come near it: see throughput.""",
+One thread of Python reads, decides and answers all requests. A Produce of one small record takes it about 160 µs of CPU,
+so 10,000 a second are more than a core gives: some 6,000 are answered, the rest wait. Apache Kafka uses hardly less CPU
+for one (130 µs), but on several threads and both cores. The profile (cProfile, 8,000 requests) has no summit: the
+append with its checks and its write 25 %, frames and system calls on the socket 22 %, the handler and the dispatcher
+20 %, parsing and building the messages 18 %, trio's loop 15 %. Clients that put several records into a request don't
+come near this: see the throughput.""",
     ),
     Reason(
         "Most of a start is importing",
         r"^start to the first",
         """\
-Of the time until the first acknowledged record three quarters go into importing modules (`python -X importtime`): 40 %
-of that is trio with what it needs, 45 % the broker's own 170 modules, whose rules for share groups, transactions,
-security and the APIs are left out until they are asked for. What is left is Python itself, opening the log and
-building the first messages' codecs.""",
+Three quarters of the time until the first acknowledged record go into importing modules (`python -X importtime`). Of
+that, 40 % are trio with what it needs, 45 % the broker's own 170 modules; the rules of share groups, transactions and
+security and most APIs are left out until they are asked for. The rest is Python itself, opening the log and building
+the first messages' codecs.""",
+    ),
+    Reason(
+        "The client is the limit",
+        r"MB/s$",
+        """\
+librdkafka and the program around it take a core of the two, for compression and for records as Python sees them; the
+broker's share of the time is the product of both tables (consuming 500 MB/s at 0.5 CPU s/GB: a quarter of a core). What
+is left between the brokers is what disturbs a virtual machine for a second, as the spreads show.""",
+    ),
+    Reason(
+        "Waking up for a part of what is under way",
+        r"CPU s/GB$",
+        """\
+Record bytes take the same way in both brokers: page cache to socket by sendfile, socket to page cache with one copy. A
+large request comes, and a large answer leaves, in pieces as the other side is ready for them, and each piece is a turn
+of trio's loop. How many turns that are depends on who is ahead: the same load costs pykbroker 0.9 CPU s/GB in one round
+and 4 in another.""",
     ),
 ]
 
