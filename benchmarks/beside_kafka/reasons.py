@@ -18,7 +18,7 @@ REASONS = [
         "One thread for all requests",
         r"1,000 clients|acks|producer to consumer",
         """\
-One thread of Python reads, decides and answers all requests. A Produce of one small record takes it about 160 µs of CPU,
+One thread of Python reads, decides and answers all requests. A Produce of one small record takes it some 160 µs of CPU,
 so 10,000 a second are more than a core gives: some 6,000 are answered, the rest wait. Apache Kafka uses hardly less CPU
 for one (130 µs), but on several threads and both cores. The profile (cProfile, 8,000 requests) has no summit: the
 append with its checks and its write 25 %, frames and system calls on the socket 22 %, the handler and the dispatcher
@@ -35,12 +35,13 @@ security and most APIs are left out until they are asked for. The rest is Python
 the first messages' codecs.""",
     ),
     Reason(
-        "The client is the limit",
+        "The client takes most of the time, Python the last tenth",
         r"MB/s$",
         """\
 librdkafka and the program around it take a core of the two, for compression and for records as Python sees them; the
-broker's share of the time is the product of both tables (consuming 500 MB/s at 0.5 CPU s/GB: a quarter of a core). What
-is left between the brokers is what disturbs a virtual machine for a second, as the spreads show.""",
+broker's share of the time is the product of both tables (consuming 500 MB/s at 0.5 CPU s/GB: a quarter of a core).
+Consuming is about a tenth behind in most lines: while an answer leaves in pieces, and until the next fetch is decided,
+the client waits for one thread of Python. Single lines swing by more than that from round to round.""",
     ),
     Reason(
         "Waking up for a part of what is under way",
