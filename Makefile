@@ -25,8 +25,9 @@ compat: $(VENV)/dev.stamp  ## the table of behaviours with every client that can
 verified: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside Apache Kafka 4.3 and 3.9 from Maven: raw conversations and the table; ARGS="4.3.0 --client java_4"
 	$(BIN)/python -m tests.verified $(ARGS)
 
-bench: $(VENV)/dev.stamp  ## beside Apache Kafka, from Maven's jars; writes docs/benchmarks.{md,svg}; half an hour; ARGS=--quick
+bench: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside Apache Kafka (docs/benchmarks.{md,svg}), and a cluster; half an hour; ARGS=--quick
 	$(BIN)/python -m benchmarks.beside_kafka $(ARGS)
+	$(if $(filter --only --report,$(ARGS)),,$(BIN)/python -m benchmarks.cluster $(filter --quick,$(ARGS)))
 
 bench-alone: $(VENV)/dev.stamp $(VENV)/zookeeper.stamp  ## beside librdkafka's mock cluster; the log, a cluster, groups; ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
