@@ -58,6 +58,7 @@ def test_the_page_counts_targets_and_names_what_failed(results: Results) -> None
 def test_what_is_behind_stands_under_its_reason(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     ratio = results.ratio(SLOW)
     assert ratio is not None
+    monkeypatch.setattr(page, "REASONS", [])
     assert page.behind([(SLOW, ratio)]).startswith("**Not looked into yet**\n\n- consume, MB/s: 0.50 (≥ 1)")
     monkeypatch.setattr(page, "REASONS", [Reason("Reading", "^consume", "It reads slowly.")])
     text = page.behind([(SLOW, ratio), (FREE, ratio)])
