@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, printed: a smoke test")
     parser.add_argument("--rounds", type=int, help=f"default {FULL.rounds}")
     parser.add_argument("--only", metavar="TEXT", help="only cells whose name has this in it; printed, not written")
+    parser.add_argument("--anew", action="store_true", help="with --only: replaces the last run's figures of that")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the page from the last run")
     parser.add_argument("--folder", help="where the brokers' data lies (several GB)")
     options = parser.parse_args()
@@ -57,7 +58,10 @@ def main() -> int:
             measure(standing, effort, options.rounds or effort.rounds, options.only or "", results, is_kept)
         finally:
             standing.close()
-    if is_kept:
+    if options.only and options.anew:
+        results = Results.from_json(KEPT.read_text()).replaced(results, options.only)
+        KEPT.write_text(results.to_json())
+    if is_kept or options.anew:
         write(results)
     else:
         print(tables(results, LINES))

@@ -71,7 +71,7 @@ NOTES = """\
   on time whether or not those before are back.
 - **Many clients**: 1,000 connections in one program send a record of 100 B each, two or ten times a second, to 12
   partitions, whether or not answers come back: behind a broker that can't keep up latencies grow for 3 s.
-- **Many partitions**: a broker of its own with one topic. Created: until every partition has its leader. Started:
-  after a clean stop, to the first acknowledged record. 10,000 partitions are measured once, in the last round.
+- **Many partitions**: a broker of its own with topics of 1,000 each. Created: until every partition has its leader.
+  Started: after a clean stop, to the first acknowledged record. 10,000 partitions are measured once, after the rounds.
 - **Groups**: 99 members join a group of one that is stable, heartbeats every 100 ms, until each of 100 partitions has
   its one owner again."""

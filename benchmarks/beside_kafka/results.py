@@ -116,6 +116,11 @@ class Results:
     def _rounds(self, broker: str, line: Line) -> dict[int, float]:
         return self.samples.get(line.measurement, {}).get(line.figure, {}).get(broker, {})
 
+    def replaced(self, anew: Results, cell: str) -> Results:
+        """With figures and failures of cells (with `cell` in their names) that were measured anew."""
+        kept = [failure for failure in self.failures if cell not in failure]
+        return Results(self.samples | anew.samples, kept + anew.failures, self.machine, self.minutes + anew.minutes)
+
     def to_json(self) -> str:
         return json.dumps(vars(self), indent=1)
 

@@ -78,3 +78,12 @@ def test_what_is_kept_as_json_comes_back() -> None:
     results.add(OURS, 7, {"start": {"seconds": 0.25}})
     results.failures.append("round 1, start, Apache Kafka: TimeoutError")
     assert Results.from_json(results.to_json()) == results
+
+
+def test_what_is_measured_anew_replaces_its_figures_and_failures() -> None:
+    results, anew = Results(minutes=10.0, failures=["round 1, a, x: gone", "round 1, b, x: gone"]), Results(minutes=1.0)
+    results.add(OURS, 4, {"a": {"s": 1.0}, "b": {"s": 2.0}})
+    anew.add(OURS, 0, {"a": {"s": 3.0}})
+    both = results.replaced(anew, "a,")
+    assert both.samples == {"a": {"s": {OURS: {0: 3.0}}}, "b": {"s": {OURS: {4: 2.0}}}}
+    assert (both.failures, both.minutes) == (["round 1, b, x: gone"], 11.0)
