@@ -20,7 +20,7 @@ from pykbroker.config.topic import LogConfig
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.errors import ErrorCode, KafkaError
-from pykbroker.protocol.message import Message
+from pykbroker.protocol.message import Message, as_bytes
 from pykbroker.protocol.records.batch import batches, build_batch
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.server.broker_channel import BrokerChannels
@@ -32,7 +32,6 @@ from pykbroker.server.purgatory import Purgatory
 from pykbroker.server.replica_fetcher import ReplicaFetchers
 from pykbroker.server.replica_manager import ReplicaManager
 from pykbroker.storage.log_manager import LogManager
-from pykbroker.testing.client import as_bytes
 
 TP = TopicPartition("t", 0)
 TOPIC_ID = UUID(int=7)

@@ -16,8 +16,8 @@ from benchmarks.measurements import LostRecordsError
 from benchmarks.records import text_values
 from benchmarks.targets import Target
 from pykbroker.protocol.connection import decode_response, encode_request
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
-from pykbroker.testing.client import as_bytes
 
 CLIENTS = 1_000
 SIZE = 100

@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +44,7 @@ from pykbroker.server.entity_configs import EntityConfigs
 from pykbroker.server.inter_broker import connector_for
 from pykbroker.server.metadata_cache import MetadataCache
 from pykbroker.server.replica_manager import ReplicaManager
+from pykbroker.server.signals import stopping_signals
 from pykbroker.storage.log_manager import DataDirectoryError, LogManager
 
 if TYPE_CHECKING:
@@ -489,10 +489,7 @@ def _calm_garbage_collector() -> None:
 
 
 async def _watch_signals(broker: Broker) -> None:
-    asked = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As it is under nohup.
-        asked.append(signal.SIGHUP)
-    with trio.open_signal_receiver(*asked) as signals:
+    with trio.open_signal_receiver(*stopping_signals()) as signals:
         async for number in signals:
             if broker.stopping:
                 broker.abandon()

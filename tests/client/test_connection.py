@@ -11,9 +11,9 @@ from pykbroker.client.errors import ClientError, ConnectionLost, NoKafka, NotSup
 from pykbroker.client.settings import ClientSettings
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.connection import encode_response
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsResponse
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest, ListGroupsResponse
-from pykbroker.testing.client import as_bytes
 
 SETTINGS = ClientSettings(request_timeout=5.0)
 

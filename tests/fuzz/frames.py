@@ -15,12 +15,13 @@ from typing import NamedTuple
 from pykbroker.apis import HANDLERS
 from pykbroker.protocol.connection import encode_request
 from pykbroker.protocol.errors import MalformedMessage
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 from pykbroker.protocol.messages.sasl_authenticate import SaslAuthenticateRequest
 from pykbroker.protocol.messages.sasl_handshake import SaslHandshakeRequest
 from pykbroker.protocol.records.batch import build_batch
-from pykbroker.testing.client import WireClient, as_bytes
+from pykbroker.testing.client import WireClient
 
 SENDERS = 8
 BYSTANDER_EVERY = 0.01

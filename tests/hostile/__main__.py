@@ -16,13 +16,13 @@ from pathlib import Path
 from tests.fuzz.frames import bearable, login_frames, p99_ms
 
 from pykbroker.protocol.connection import encode_request
-from pykbroker.protocol.message import Message
+from pykbroker.protocol.message import Message, as_bytes
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.fetch import FetchRequest
 from pykbroker.protocol.messages.metadata import MetadataRequest
 from pykbroker.protocol.messages.produce import ProduceRequest
 from pykbroker.protocol.records.batch import build_batch
-from pykbroker.testing.client import WireClient, as_bytes
+from pykbroker.testing.client import WireClient
 from pykbroker.testing.process import BrokerProcess
 
 USER, PASSWORD = "alice", "alice-secret"

@@ -14,12 +14,11 @@ from pykbroker.config.live import LiveConfig
 from pykbroker.network.dispatch import Dispatcher
 from pykbroker.network.socket_server import SocketServer
 from pykbroker.protocol.connection import decode_response, encode_request
-from pykbroker.protocol.message import Message
+from pykbroker.protocol.message import Message, as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest
 from pykbroker.server.request import Handler, RequestContext, handles
-from pykbroker.testing.client import as_bytes
 
 
 class Client:

@@ -12,10 +12,10 @@ import trio.testing
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.connection import encode_request
 from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest
 from pykbroker.protocol.messages.list_groups import ListGroupsRequest
-from pykbroker.testing.client import as_bytes
 
 API_VERSIONS, HEARTBEAT = ApiKey.API_VERSIONS, ApiKey.HEARTBEAT
 

@@ -11,12 +11,12 @@ import pytest
 from pykbroker.network.dispatch import Dispatcher, Peer
 from pykbroker.protocol.connection import decode_response, encode_request
 from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from pykbroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from pykbroker.server.request import CloseConnection, RequestContext, handles
-from pykbroker.testing.client import as_bytes
 
 PEER = Peer(("10.0.0.7", 4242), ("10.0.0.1", 9092), "PLAINTEXT", 5)
 

@@ -18,11 +18,12 @@ from tests.verified import apache_kafka
 
 from pykbroker.protocol.connection import decode_request, encode_response
 from pykbroker.protocol.errors import ErrorCode
+from pykbroker.protocol.message import as_bytes
 from pykbroker.protocol.messages.find_coordinator import FindCoordinatorResponse
 from pykbroker.protocol.messages.metadata import MetadataResponse
 from pykbroker.protocol.messages.produce import ProduceRequest, ProduceResponse
 from pykbroker.testing import KafkaBroker
-from pykbroker.testing.client import WireClient, as_bytes
+from pykbroker.testing.client import WireClient
 
 TOPIC = "epochs"
 PATIENCE = 30.0

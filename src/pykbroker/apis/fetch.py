@@ -10,6 +10,7 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.messages.fetch import FetchRequest, FetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.security.acl import CLUSTER_NAME, Operation, ResourceType
+from pykbroker.server.leader_hints import MOVED, name_leader
 from pykbroker.server.replica import Replica
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.storage.file_slice import FileSlice
@@ -343,31 +344,11 @@ def _respond(
         )
         if not session.must_answer(asked, news):
             continue
-        if context.api_version >= FIRST_WITH_LEADERS and answer.error_code:
-            _name_leader(response, asked, answer, context)
+        if context.api_version >= FIRST_WITH_LEADERS and answer.error_code in MOVED and asked.topic_partition:
+            name_leader(response, answer, asked.topic_partition, context)
         topic = asked.key[0]
         if topic != last:
             last = topic
             response.responses.append(Response(topic=topic) if isinstance(topic, str) else Response(topic_id=topic))
         response.responses[-1].partitions.append(answer)
     return response
-
-
-def _name_leader(response: FetchResponse, asked: FetchPartition, answer: Partition, context: RequestContext) -> None:
-    """KIP-951: a client that came to the wrong broker, or with an old epoch, is told where to go.
-
-    A replica knows it first: the metadata follow a little later.
-    """
-    moved = answer.error_code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
-    if not moved or asked.topic_partition is None:
-        return
-    metadata, replica = context.services.metadata, context.services.replica_manager.find(asked.topic_partition)
-    state = metadata.partition(asked.topic_partition) if replica is None else replica.partition.state
-    if state is None:
-        return
-    answer.current_leader = Partition.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)
-    address = metadata.broker_for(context, state.leader)
-    if address is not None and all(known.node_id != address.id for known in response.node_endpoints):
-        response.node_endpoints.append(
-            FetchResponse.NodeEndpoint(node_id=address.id, host=address.host, port=address.port, rack=address.rack)
-        )

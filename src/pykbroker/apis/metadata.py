@@ -59,16 +59,17 @@ def _everything(request: MetadataRequest, context: RequestContext) -> MetadataRe
     view = _view(context)
     asked = request.include_topic_authorized_operations, request.include_cluster_authorized_operations
     guarded = services.authorizer is not None and (any(asked) or context.api_version < FIRST_WITH_EMPTY_FOR_NONE)
-    if services.quotas.active or guarded:  # Then it is the client's own.
-        return _answer([_topic(topic, view) for topic in cache.image.topics.values()], request, context)
+    is_own = services.quotas.active or guarded
     key = context.api_version, asked, context.listener, context.local_address
-    answer = cache.encoded.get(key)
-    if answer is None:
-        if len(cache.encoded) >= MAX_ENCODED:
-            cache.encoded.clear()
-        topics = [_topic(topic, view) for topic in cache.image.topics.values()]
-        answer = cache.encoded[key] = Encoded(_answer(topics, request, context), context.api_version)
-    return answer
+    if not is_own and key in cache.encoded:
+        return cache.encoded[key]
+    answer = _answer([_topic(topic, view) for topic in cache.image.topics.values()], request, context)
+    if is_own:
+        return answer
+    if len(cache.encoded) >= MAX_ENCODED:
+        cache.encoded.clear()
+    encoded = cache.encoded[key] = Encoded(answer, context.api_version)
+    return encoded
 
 
 def _answer(topics: list[Topic], request: MetadataRequest, context: RequestContext) -> MetadataResponse:

@@ -21,6 +21,7 @@ from pykbroker.protocol.records.batch import (
 )
 from pykbroker.protocol.records.compression import Compression
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.server.leader_hints import name_leader
 from pykbroker.server.request import CloseConnection, RequestContext, handles
 from pykbroker.server.transaction_verifier import Admission, Operation
 from pykbroker.storage.log import AppendInfo, InvalidRecords
@@ -113,7 +114,7 @@ async def produce(request: ProduceRequest, context: RequestContext) -> ProduceRe
         return None
     if context.api_version >= FIRST_WITH_LEADERS:
         for answer, tp in moved:
-            _name_leader(response, tp, answer, context)
+            name_leader(response, answer, tp, context)
     return response
 
 
@@ -293,25 +294,6 @@ def _told(code: ErrorCode, version: int) -> ErrorCode:
     if code is ErrorCode.KAFKA_STORAGE_ERROR and version < FIRST_WITH_STORAGE_ERROR:
         return ErrorCode.NOT_LEADER_OR_FOLLOWER
     return code
-
-
-def _name_leader(
-    response: ProduceResponse, tp: TopicPartition, answer: PartitionResponse, context: RequestContext
-) -> None:
-    """KIP-951: a producer that came to the wrong broker is told where to go.
-
-    A replica knows it first: the metadata follow a little later.
-    """
-    metadata, replica = context.services.metadata, context.services.replica_manager.find(tp)
-    state = metadata.partition(tp) if replica is None else replica.partition.state
-    if state is None:
-        return
-    answer.current_leader = PartitionResponse.CurrentLeader(leader_id=state.leader, leader_epoch=state.leader_epoch)
-    address = metadata.broker_for(context, state.leader)
-    if address is not None and all(known.node_id != address.id for known in response.node_endpoints):
-        response.node_endpoints.append(
-            ProduceResponse.NodeEndpoint(node_id=address.id, host=address.host, port=address.port, rack=address.rack)
-        )
 
 
 def _refuse_silence(response: ProduceResponse) -> None:

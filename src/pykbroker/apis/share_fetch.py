@@ -20,6 +20,7 @@ from pykbroker.protocol.messages.share_acknowledge import ShareAcknowledgeReques
 from pykbroker.protocol.messages.share_fetch import ShareFetchRequest, ShareFetchResponse
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.security.acl import Operation, ResourceType
+from pykbroker.server.leader_hints import MOVED, name_leader
 from pykbroker.server.request import RequestContext, handles
 from pykbroker.server.share_partitions import LedShare
 from pykbroker.server.share_reading import read_headers, slice_acquired
@@ -364,18 +365,6 @@ def _name_leader(
     context: RequestContext,
 ) -> None:
     """A member that came to the wrong broker is told where to go."""
-    metadata = context.services.metadata
-    name = metadata.topic_name(topic_id)
-    if answer.error_code not in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH) or name is None:
-        return
-    state = metadata.partition(TopicPartition(name, answer.partition_index))
-    if state is None:
-        return
-    answer.current_leader.leader_id, answer.current_leader.leader_epoch = state.leader, state.leader_epoch
-    address = metadata.broker_for(context, state.leader)
-    if address is not None and all(known.node_id != address.id for known in response.node_endpoints):
-        where = {"node_id": address.id, "host": address.host, "port": address.port, "rack": address.rack}
-        if isinstance(response, ShareFetchResponse):
-            response.node_endpoints.append(ShareFetchResponse.NodeEndpoint(**where))
-        else:
-            response.node_endpoints.append(ShareAcknowledgeResponse.NodeEndpoint(**where))
+    name = context.services.metadata.topic_name(topic_id)
+    if answer.error_code in MOVED and name is not None:
+        name_leader(response, answer, TopicPartition(name, answer.partition_index), context)

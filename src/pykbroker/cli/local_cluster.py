@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pykbroker.cli.options import BAD_USAGE, Parser
 from pykbroker.metadata.zookeeper_server import ZooKeeperError, ZooKeeperServer
+from pykbroker.server.signals import stopping_signals
 
 FAILED = 1
 STOP_SECONDS = 30.0
@@ -47,9 +48,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the cluster; returns the exit status when it has ended."""
     options = parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # As it is under nohup.
-            signal.signal(number, _interrupt)
+    for number in stopping_signals():
+        signal.signal(number, _interrupt)
     try:
         with _folder(options.data_dir) as folder, _zookeeper(options.zookeeper, folder) as address:
             return _run(options, folder, address)

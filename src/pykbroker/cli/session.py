@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pykbroker.cli import INTERRUPTED
 from pykbroker.cli.options import BAD_USAGE, Parser, UsageError, settings, verb_first
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 def main(parser: Parser, arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pykbroker.cli import INTERRUPTED
 from pykbroker.cli.environment import config_of
 from pykbroker.cli.options import BAD_USAGE, Parser
 from pykbroker.config.broker import BrokerConfig
@@ -23,7 +24,6 @@ from pykbroker.config.properties import BAD_ESCAPE, parse_properties
 from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 CANNOT_RUN = 1
-INTERRUPTED = 130
 _ELSEWHERE = "; choose another with --data-dir, or --ephemeral"
 
 log = logging.getLogger("pykbroker")

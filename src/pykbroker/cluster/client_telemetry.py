@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
+from pykbroker.cluster.image import uuid_text
 from pykbroker.config.client_metrics import Subscription
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.records.checksum import crc32c
@@ -183,17 +184,10 @@ class ClientTelemetry:
         matching = [
             one
             for one in self._subscriptions.values()
-            if one.matches({**client, "client_instance_id": _text(instance_id)})
+            if one.matches({**client, "client_instance_id": uuid_text(instance_id)})
         ]
         metrics = tuple(sorted({metric for one in matching for metric in one.metrics}))
         if ALL_METRICS in metrics:
             metrics = (ALL_METRICS,)
         interval_ms = min([DEFAULT_INTERVAL_MS, *(one.interval_ms for one in matching)])
         return Instance(instance_id, self._version, metrics, interval_ms)
-
-
-def _text(instance_id: UUID) -> str:
-    """An id as Kafka writes it."""
-    from base64 import urlsafe_b64encode
-
-    return urlsafe_b64encode(instance_id.bytes).decode().rstrip("=")

@@ -41,8 +41,9 @@ def metadata(request: Any, access: Access, answer: Any) -> Outcome:
     Who asks for all topics gets those alone. A missing one is made for those who may create it, or any on the cluster.
     """
     if request.topics is None or (not request.topics and access.version == 0):
-        names = _describable(access)
-        if names and len(names) == len(access.topic_names()):
+        there = access.topic_names()
+        names = [name for name in there if on_topic(Operation.DESCRIBE, access, name)]
+        if names and len(names) == len(there):
             return None  # The handler answers in the same turn: no topic comes in between.
         kept = [element(request, "topics")(name=name) for name in names]
         request.topics, request.allow_auto_topic_creation = kept, False

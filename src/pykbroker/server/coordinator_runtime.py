@@ -18,9 +18,10 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError, MalformedMessage
 from pykbroker.protocol.records.batch import RecordBatch, batches, build_batch
 from pykbroker.protocol.records.control import ControlType, build_marker, read_marker
 from pykbroker.protocol.topic_partition import TopicPartition
+from pykbroker.storage.log_segment import fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from pykbroker.server.clock import Clock
     from pykbroker.server.disk import Disk
@@ -374,7 +375,10 @@ class CoordinatorRuntime(Generic[S]):
         """Appends the decision's records, and then takes them for the truth."""
         if not result.records:
             return
-        for records in _divided(result.records) if result.divisible else (result.records,):
+        batches: Iterable[Sequence[Record]] = (result.records,)
+        if result.divisible:
+            batches = fitting(result.records, DIVIDED_BYTES, _most_bytes)
+        for records in batches:
             self._append_batch(hosted, records, result, offsets=offsets, producer=producer)
         self._watch(hosted)  # Records may set a deadline, too.
         self._on_replayed(hosted)
@@ -497,15 +501,8 @@ def _read_slice(replica_log: UnifiedLog, offset: int, end: int) -> bytes:
     return b"" if records is None else records.read()
 
 
-def _divided(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Records in batches that a broker takes by its defaults."""
-    first = size = 0
-    for place, record in enumerate(records):
-        size += len(record.key) + len(record.value or b"") + RECORD_OVERHEAD
-        if size > DIVIDED_BYTES and place > first:
-            yield records[first:place]
-            first, size = place, len(record.key) + len(record.value or b"") + RECORD_OVERHEAD
-    yield records[first:]
+def _most_bytes(record: Record) -> int:
+    return len(record.key) + len(record.value or b"") + RECORD_OVERHEAD
 
 
 def _replay(hosted: Hosted[S], record: Record, offset: int, producer_id: int | None = None) -> None:

@@ -24,6 +24,7 @@ from pykbroker.server.clock import Clock
 from pykbroker.server.disk import Disk
 from pykbroker.server.purgatory import Purgatory
 from pykbroker.storage.file_slice import FileSlice
+from pykbroker.storage.future_logs import LONGEST_NAME
 from pykbroker.storage.log import UnifiedLog
 from pykbroker.storage.log_manager import LogManager
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 255
 MARK_LENGTH = len(".-future") + 32
 INLINE_BYTES = 256 * 1024
 """What is copied in the event loop at most, for the swap: a millisecond."""
@@ -74,7 +74,10 @@ class LogDirMoves:
         self._news = trio.Event()
         self._throttle_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._quota = ReplicationQuota(11, 1)
+        self._quota = ReplicationQuota(
+            config.alter_log_dirs_replication_quota_window_num,
+            config.alter_log_dirs_replication_quota_window_size_seconds,
+        )
 
     # ---- what is moved ---------------------------------------------------------------------------------------------
 
@@ -136,10 +139,6 @@ class LogDirMoves:
     async def run(self) -> None:
         """Moves until cancelled."""
         config = self._config
-        self._quota = ReplicationQuota(
-            config.alter_log_dirs_replication_quota_window_num,
-            config.alter_log_dirs_replication_quota_window_size_seconds,
-        )
         config.subscribe(lambda changed: self._throttle_changed.set())
         most = config.num_replica_alter_log_dirs_threads or len(self._logs.directories())
         async with trio.open_nursery() as nursery:

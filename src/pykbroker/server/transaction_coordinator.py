@@ -20,7 +20,7 @@ from pykbroker.server.coordinator_runtime import CoordinatorRuntime, Hosted, cli
 from pykbroker.server.transaction_markers import Marker, TransactionMarkers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from pykbroker.config.broker import BrokerConfig
     from pykbroker.coordinator.transaction.shard import Producer, ProducerAnswer, TransactionFilter, TransactionShard
@@ -176,15 +176,14 @@ class TransactionCoordinator:
 
     async def _complete(self, hosted: Hosted[TransactionShard], transaction: Transaction, written: int) -> None:
         """Has a decided transaction's markers written, and then says so in the log. Ends with the shard."""
-        wait = FIRST_RETRY_S
+        delays = _delays()
         while not hosted.unloaded:
             try:
                 await self._runtime.wait_committed(hosted, written)
                 break
             except KafkaError as error:
                 log.warning("%s isn't decided yet, as its record isn't committed: %s", transaction, error)
-            await trio.sleep(wait)  # Some errors come without a wait: too small an ISR, for one.
-            wait = min(2 * wait, MAX_RETRY_S)
+            await trio.sleep(next(delays))  # Some errors come without a wait: too small an ISR, for one.
         marker = Marker(
             transaction.producer_id,
             transaction.producer_epoch,
@@ -202,14 +201,13 @@ class TransactionCoordinator:
 
     async def _next_id(self, hosted: Hosted[TransactionShard]) -> int | None:
         """A producer id, however often that has to be tried; None once the shard has gone."""
-        wait = FIRST_RETRY_S
+        delays = _delays()
         while not hosted.unloaded:
             try:
                 return await self._producer_ids.next()
             except KafkaError as error:
                 log.warning("no producer id to go on with yet: %s", error)
-                await trio.sleep(wait)
-                wait = min(2 * wait, MAX_RETRY_S)
+                await trio.sleep(next(delays))
         return None
 
     async def _write_markers(
@@ -217,7 +215,7 @@ class TransactionCoordinator:
     ) -> bool:
         """Tries until every partition has its marker; False where none is wanted any more."""
         left: Sequence[TopicPartition] = list(partitions)
-        wait = FIRST_RETRY_S
+        delays = _delays()
         while left and not hosted.unloaded:
             codes = await self._markers.write(marker, left)
             for tp in left:
@@ -227,6 +225,13 @@ class TransactionCoordinator:
             left = [tp for tp in left if codes[tp] not in NOT_NEEDED]
             if left:
                 log.debug("%s have no marker of producer %d yet", left, marker.producer_id)
-                await trio.sleep(wait)
-                wait = min(2 * wait, MAX_RETRY_S)
+                await trio.sleep(next(delays))
         return not hosted.unloaded
+
+
+def _delays() -> Iterator[float]:
+    """Seconds to wait before each next try, ever longer."""
+    wait = FIRST_RETRY_S
+    while True:
+        yield wait
+        wait = min(2 * wait, MAX_RETRY_S)

@@ -109,6 +109,9 @@ class DataDirectories:
             self._failures.append((directory, error))
             self.on_failure()
 
+    def _at(self, path: str) -> DataDirectory | None:
+        return next((one for one in self._dirs if one.path == path), None)
+
     def _usable(self) -> list[DataDirectory]:
         return [directory for directory in self._dirs if not directory.offline]
 

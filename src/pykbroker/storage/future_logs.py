@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pykbroker.protocol.topic_partition import TopicPartition
 from pykbroker.storage.checkpoints import replace_file, sync_directory
 
+LONGEST_NAME = 255
+"""Of a directory."""
 FUTURE_SUFFIX = "-future"
 DELETE_SUFFIX = "-delete"
 REPLACES = "replaces"
@@ -21,9 +23,13 @@ REPLACES = "replaces"
 _FUTURE = re.compile(r"(.+)-(\d+)\.[0-9a-f]{32}-future")
 
 
-def marked_name(topic_partition: TopicPartition, mark: str) -> str:
-    """A new name for a directory that isn't the partition's log: not its log yet, or not any more."""
-    return f"{topic_partition}.{os.urandom(16).hex()}{mark}"
+def marked_name(name: str | TopicPartition, mark: str) -> str:
+    """A new name for a directory that isn't the partition's log: not its log yet, or not any more.
+
+    A name that is too long for the file system is cut.
+    """
+    suffix = f".{os.urandom(16).hex()}{mark}"
+    return str(name)[: LONGEST_NAME - len(suffix)] + suffix
 
 
 def future_partition(name: str) -> TopicPartition | None:
@@ -60,12 +66,12 @@ def finish_replacements(directories: Iterable[str]) -> Iterator[str]:
             continue
         for entry in found:
             places.setdefault(entry.name, []).append(entry.path)
-    for paths in places.values():
+    for name, paths in places.items():
         if len(paths) != 2:
             continue
         marked = [os.path.exists(os.path.join(path, REPLACES)) for path in paths]
         if any(marked) and not all(marked):
             kept, replaced = paths if marked[0] else paths[::-1]
-            os.rename(replaced, f"{replaced}.{os.urandom(16).hex()}{DELETE_SUFFIX}")
+            os.rename(replaced, os.path.join(os.path.dirname(replaced), marked_name(name, DELETE_SUFFIX)))
             remove_mark(kept)
             yield replaced

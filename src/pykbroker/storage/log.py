@@ -11,6 +11,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -216,7 +217,7 @@ class UnifiedLog(LogReader):
             return None
         first, max_timestamp = found[0].base_offset, max(batch.max_timestamp for batch in found)
         view, position = memoryview(records), 0
-        for group in fitting(found, self.config.segment_bytes):
+        for group in fitting(found, self.config.segment_bytes, attrgetter("size")):
             size = sum(batch.size for batch in group)
             for batch in group:
                 self._assign_epoch(batch.leader_epoch, batch.base_offset)

@@ -66,7 +66,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 STRAY_SUFFIX = "-stray"
-_MAX_NAME = 255
 _PARTITION = re.compile(r"(.+)-(\d+)")
 _MARKED = re.compile(r".*\.[0-9a-f]{32}-(delete|future|stray)")
 _CLEAN_CONTENT = b'{"version":0,"brokerEpoch":-1}'
@@ -329,9 +328,8 @@ class LogManager(DataDirectories):
         if log is None:
             return None
         home = self._homes.pop(topic_partition)
-        suffix = f".{os.urandom(16).hex()}{mark}"
         try:
-            log.rename_for_deletion(home.file(str(topic_partition)[: _MAX_NAME - len(suffix)] + suffix))
+            log.rename_for_deletion(home.file(marked_name(topic_partition, mark)))
             self._forget(home, topic_partition)
         except OSError as error:
             if not is_temporary(error):
@@ -353,7 +351,7 @@ class LogManager(DataDirectories):
 
         Raises KafkaError: LOG_DIR_NOT_FOUND, KAFKA_STORAGE_ERROR, INVALID_REPLICA_ASSIGNMENT for one that is cordoned.
         """
-        found = next((one for one in self._dirs if one.path == path), None)
+        found = self._at(path)
         if found is None:
             raise KafkaError(ErrorCode.LOG_DIR_NOT_FOUND, f"Log directory {path} is not in log.dirs")
         if found.offline:
@@ -377,7 +375,8 @@ class LogManager(DataDirectories):
         log = self._logs[topic_partition]
         if len(self._usable()) < len(self._dirs):
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "A data directory is offline")
-        directory = next(one for one in self._dirs if one.path == path)
+        directory = self._at(path)
+        assert directory is not None, "the destination was checked"
         name = marked_name(topic_partition, FUTURE_SUFFIX)
         future = self._create(directory, name, topic_partition, log.topic_id, log.config)
         try:
@@ -404,7 +403,8 @@ class LogManager(DataDirectories):
         old files are the caller's to remove. Raises OSError.
         """
         log, future = self._logs[topic_partition], self._futures[topic_partition]
-        home = next(one for one in self._dirs if one.path == os.path.dirname(future.directory))
+        home = self._at(os.path.dirname(future.directory))
+        assert home is not None, "it was made there"
         old_home, old_directory = self._homes[topic_partition], log.directory
         try:
             future.replace(log, home.file(str(topic_partition)))

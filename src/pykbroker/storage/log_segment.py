@@ -6,9 +6,9 @@ It keeps bytes at positions. Which offsets may come, when to roll and what is vi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pykbroker.protocol.records.batch import (
     HEADER_SIZE,
@@ -23,6 +23,8 @@ from pykbroker.storage.file_slice import FileSlice
 from pykbroker.storage.files import OPEN_FILES, LogFile, LostWrites, open_fd, sync_fd
 from pykbroker.storage.sparse_index import OffsetIndex, TimeIndex
 from pykbroker.storage.transaction_index import TransactionIndex
+
+T = TypeVar("T")
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
@@ -412,14 +414,15 @@ class LogSegment:
         return following
 
 
-def fitting(found: list[RecordBatch], limit: int) -> Iterator[list[RecordBatch]]:
-    """The batches in groups of at most `limit` bytes, one at least: an append doesn't span two segments."""
-    group: list[RecordBatch] = []
-    size = 0
-    for batch in found:
-        if group and size + batch.size > limit:
+def fitting(found: Iterable[T], limit: int, size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Batches, or records, in groups of at most `limit` bytes, one at least: none spans two appends."""
+    group: list[T] = []
+    total = 0
+    for one in found:
+        size = size_of(one)
+        if group and total + size > limit:
             yield group
-            group, size = [], 0
-        group.append(batch)
-        size += batch.size
+            group, total = [], 0
+        group.append(one)
+        total += size
     yield group

@@ -15,8 +15,6 @@ from pykbroker.protocol.message import Message, as_bytes
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["WireClient", "as_bytes"]
-
 TIMEOUT = 30.0
 
 
