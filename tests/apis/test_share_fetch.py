@@ -374,7 +374,7 @@ def test_a_group_begins_where_its_config_says(wire: Any, topic: Any, reset: str,
     configure(wire, group, share_auto_offset_reset=reset)
     member = Member(wire, group)
     member.begin(topic, start=-1)
-    time.sleep(0.002)
+    time.sleep(0.002)  # So that what was written before is older than the shortest of the durations.
     found = member.get(topic, max_wait_ms=100 if first is None else LONG)
     assert [run[0] for run in found] == ([] if first is None else [first])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -68,6 +68,12 @@ class Conversation:
             if record.value is not None:
                 shard.replay(record)
         return shard
+
+    def check_loads(self, persisted: Callable[[GroupShard], Any]) -> None:
+        """However the log is loaded, it makes what was written."""
+        written = persisted(self.shard)
+        assert persisted(self.restarted()) == written
+        assert persisted(self.compacted()) == written
 
     def advance(self, seconds: float) -> None:
         end = self.seconds + seconds

@@ -141,27 +141,21 @@ class FaultyCluster(RealCluster):
 
     def cut(self, random: Random) -> str:
         """No bytes between two brokers, or between one and both others, for a while."""
-        one, other, third = random.sample(BROKERS, 3)
-        links = {frozenset((one, other))}
-        if random.random() < 0.4:
-            links.add(frozenset((one, third)))
+        links, between = _some_links(random)
         self.cut_links |= links
         for target, relay in self.relays.items():
             relay.drop(lambda source, target=target: frozenset((source, target)) in links)  # type: ignore[misc]
         time.sleep(random.uniform(1.0, 4.0))
         self.cut_links -= links
-        return f"cut {one} from {other}" + (f" and {third}" if len(links) > 1 else "")
+        return f"cut {between[0]} from {' and '.join(between[1:])}"
 
     def silence(self, random: Random) -> str:
         """The same, but that nobody is told: connections stay and what is sent waits, as where a route is lost."""
-        one, other, third = random.sample(BROKERS, 3)
-        links = {frozenset((one, other))}
-        if random.random() < 0.4:
-            links.add(frozenset((one, third)))
+        links, between = _some_links(random)
         self.silent_links |= links
         time.sleep(random.uniform(1.0, 2 * SESSION_SECONDS + 2))
         self.silent_links -= links
-        return f"silence between {one} and {other}" + (f" and {third}" if len(links) > 1 else "")
+        return f"silence between {' and '.join(between)}"
 
     def restart(self, random: Random) -> str:
         """A clean stop and start."""
@@ -198,3 +192,10 @@ class FaultyCluster(RealCluster):
             return True
 
         eventually("all replicas are in sync, and every broker knows it", whole, 60)
+
+
+def _some_links(random: Random) -> tuple[set[frozenset[int]], list[str]]:
+    """Those of one broker with another, or with both others; and their names, the one's first."""
+    one, other, third = random.sample(BROKERS, 3)
+    others = [other, third] if random.random() < 0.4 else [other]
+    return {frozenset((one, each)) for each in others}, [str(one), *map(str, others)]

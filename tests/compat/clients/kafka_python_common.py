@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import kafka
-from driver import Acl, BrokerError, Consumer, Driver, Message, Partition, Record, Report
+from driver import Acl, BrokerError, Consumer, Driver, Message, Operations, Partition, Record, Report, error_name
 from kafka.admin import (
     ACL,
     ACLFilter,
@@ -197,3 +197,24 @@ class KafkaPythonDriver(Driver):
         if "session_ms" in options:
             config["session_timeout_ms"] = options["session_ms"]
         return config
+
+
+class KafkaPythonOperations(Operations):
+    """What both have for operators: ACLs."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = kafka.KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
+        answer = self._admin.create_acls([as_acl(acl) for acl in acls])
+        return ["NONE"] * len(answer["succeeded"]) + [error_name(error.errno) for error in answer["failed"]]
+
+    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        return [acl_of(acl) for acl in self._admin.describe_acls(as_acl_filter(kind, name, pattern, principal))[0]]
+
+    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
+        ((_, deleted, error),) = self._admin.delete_acls([as_acl_filter(kind, name, pattern, principal)])
+        if error.errno:
+            raise BrokerError(error.errno)
+        # 2.0.2 has each with its own error.
+        return [acl_of(one if isinstance(one, ACL) else one[0]) for one in deleted]

@@ -12,10 +12,10 @@ import admin_behaviours  # noqa: F401  (registers its behaviours)
 import kafka
 import operations_behaviours  # noqa: F401
 from behaviours import BEHAVIOURS
-from driver import Acl, Admin, BrokerError, Operations, error_name, main
+from driver import Admin, error_name, main
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 from kafka.errors import BrokerResponseError
-from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver, acl_of, as_acl, as_acl_filter
+from kafka_python_common import KafkaPythonConsumer, KafkaPythonDriver, KafkaPythonOperations
 
 TOPIC_CONFIG_SOURCE = 1
 
@@ -94,24 +94,8 @@ class KafkaPython2Admin(Admin):
         self._admin.close()
 
 
-class KafkaPython2Operations(Operations):
+class KafkaPython2Operations(KafkaPythonOperations):
     """Of all that operators ask for it has ACLs."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-
-    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
-        answer = self._admin.create_acls([as_acl(acl) for acl in acls])
-        return ["NONE"] * len(answer["succeeded"]) + [error_name(error.errno) for error in answer["failed"]]
-
-    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
-        return [acl_of(acl) for acl in self._admin.describe_acls(as_acl_filter(kind, name, pattern, principal))[0]]
-
-    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
-        ((_, deleted, error),) = self._admin.delete_acls([as_acl_filter(kind, name, pattern, principal)])
-        if error.errno:
-            raise BrokerError(error.errno)
-        return [acl_of(acl) for acl, _ in deleted]
 
 
 class KafkaPython2Driver(KafkaPythonDriver):

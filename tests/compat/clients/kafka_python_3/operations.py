@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import kafka
-from driver import Acl, BrokerError, Operations, Partition, error_name
+from driver import BrokerError, Partition, error_name
 from kafka.admin import (
     ConfigResource,
     ConfigResourceType,
@@ -17,15 +16,12 @@ from kafka.admin import (
 )
 from kafka.errors import BrokerResponseError
 from kafka.structs import TopicPartition
-from kafka_python_common import acl_of, as_acl, as_acl_filter
+from kafka_python_common import KafkaPythonOperations
 
 ELECTIONS = {"PREFERRED": 0, "UNCLEAN": 1}
 
 
-class KafkaPython3Operations(Operations):
-    def __init__(self, bootstrap: str) -> None:
-        self._admin = kafka.KafkaAdminClient(bootstrap_servers=bootstrap)
-
+class KafkaPython3Operations(KafkaPythonOperations):
     def alter(self, topic: str, key: str, operation: str, value: str = "") -> str:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={key: (operation, value)})
         answer = self._admin.alter_configs([resource])["topic"][topic]
@@ -60,19 +56,6 @@ class KafkaPython3Operations(Operations):
 
     def under_way(self) -> list[Partition]:
         return [(tp.topic, tp.partition) for tp in self._admin.list_partition_reassignments()]
-
-    def create_acls(self, acls: Sequence[Acl]) -> list[str]:
-        answer = self._admin.create_acls([as_acl(acl) for acl in acls])
-        return ["NONE"] * len(answer["succeeded"]) + [error_name(error.errno) for error in answer["failed"]]
-
-    def acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
-        return [acl_of(acl) for acl in self._admin.describe_acls(as_acl_filter(kind, name, pattern, principal))[0]]
-
-    def delete_acls(self, kind: str, name: str | None, pattern: str, principal: str | None) -> list[Acl]:
-        ((_, deleted, error),) = self._admin.delete_acls([as_acl_filter(kind, name, pattern, principal)])
-        if error.errno:
-            raise BrokerError(error.errno)
-        return [acl_of(acl) for acl in deleted]
 
     def set_scram(self, user: str, mechanism: str, iterations: int) -> str:
         asked = UserScramCredentialUpsertion(user, scram(mechanism), "secret", iterations=iterations)
