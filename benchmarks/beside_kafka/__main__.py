@@ -27,6 +27,7 @@ from benchmarks.beside_kafka.measuring import FULL, QUICK, Cell, Effort, cells
 from benchmarks.beside_kafka.page import dots, page, tables
 from benchmarks.beside_kafka.plot import svg
 from benchmarks.beside_kafka.results import Results
+from benchmarks.measurements import keep_memory
 from benchmarks.targets import ROOT
 
 KEPT = report.FOLDER / "beside_kafka.json"
@@ -52,6 +53,7 @@ def main() -> int:
     effort, results = QUICK if options.quick else FULL, Results(machine=machine())
     is_kept = not (options.quick or options.only)
     compileall.compile_dir(ROOT / "src", quiet=2)  # As pip does.
+    keep_memory()
     with tempfile.TemporaryDirectory(prefix="pykbroker-bench-", dir=options.folder, ignore_cleanup_errors=True) as name:
         standing = Standing(Path(name))
         try:

@@ -22,6 +22,8 @@ from benchmarks.measurements import QUIET, Load
 from benchmarks.targets import Target
 
 IDLE_SECONDS = 2.0
+SETTLE_SECONDS = 0.5
+"""After a topic was deleted, until its files are."""
 CREATED_SECONDS = 240.0
 MEMBERS = 100
 PARTITIONS = 12
@@ -42,7 +44,7 @@ class Effort:
     """So many partitions are made in the last round alone."""
 
 
-FULL = Effort({100: 80_000_000, 1_000: 250_000_000, 10_000: 300_000_000}, 400_000, 1500, 3.0, 5, (10_000,))
+FULL = Effort({100: 100_000_000, 1_000: 500_000_000, 10_000: 800_000_000}, 400_000, 1500, 3.0, 7, (10_000,))
 QUICK = Effort({100: 10_000_000, 1_000: 20_000_000, 10_000: 20_000_000}, 50_000, 250, 1.0, 1, ())
 
 
@@ -84,6 +86,7 @@ def _topic(target: Target, partitions: int) -> Iterator[str]:
         yield name
     finally:
         measurements.delete_topic(target, name)
+        time.sleep(SETTLE_SECONDS)
 
 
 def _start(name: str) -> Figures:

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from pykbroker.network.listener import RETRY_SECONDS, accept, bind
+from pykbroker.network.listener import RETRY_SECONDS, SYSTEMS_OWN, accept, bind, size_buffers
 
 
 class Refusing:
@@ -75,6 +75,36 @@ def test_nobody_reaches_a_port_that_is_only_bound() -> None:
     (sock,) = bind("127.0.0.1", 0)
     with sock, pytest.raises(ConnectionRefusedError):
         socket.create_connection(sock.getsockname())
+
+
+def test_connections_inherit_the_listeners_buffers() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock:
+        size_buffers(sock, 50_000, 60_000)
+        sock.listen()
+        with socket.create_connection(sock.getsockname()), sock_accepted(sock) as connection:
+            sizes = [connection.getsockopt(socket.SOL_SOCKET, of) for of in (socket.SO_SNDBUF, socket.SO_RCVBUF)]
+            assert sizes == [own_size(socket.SO_SNDBUF, 50_000), own_size(socket.SO_RCVBUF, 60_000)]
+
+
+def test_what_is_the_systems_own_is_left_to_it() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock, socket.socket() as other:
+        size_buffers(sock, SYSTEMS_OWN, SYSTEMS_OWN)
+        for of in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            assert sock.getsockopt(socket.SOL_SOCKET, of) == other.getsockopt(socket.SOL_SOCKET, of)
+
+
+def sock_accepted(sock: socket.socket) -> socket.socket:
+    sock.setblocking(True)
+    return sock.accept()[0]
+
+
+def own_size(of: int, size: int) -> int:
+    """What the system makes of a size: Linux doubles it."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, of, size)
+        return sock.getsockopt(socket.SOL_SOCKET, of)
 
 
 async def test_only_so_many_are_accepted(bound: socket.socket, autojump_clock: trio.testing.MockClock) -> None:

@@ -12,7 +12,9 @@ import trio
 import trio.testing
 
 from pykbroker.config.broker import BrokerConfig
-from pykbroker.network.socket_server import SocketServer
+from pykbroker.network import socket_server
+from pykbroker.network.listener import SYSTEMS_OWN
+from pykbroker.network.socket_server import SEND_BUFFER_BYTES, SocketServer
 from pykbroker.protocol.api_keys import ApiKey
 from pykbroker.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from pykbroker.protocol.messages.create_topics import CreateTopicsRequest
@@ -48,6 +50,23 @@ async def test_max_connections_holds_back(serve: Any) -> None:
         assert len(serving.behind.contexts) == 2, "the third isn't served"
         await first.stream.aclose()
         await third.receive(ApiKey.API_VERSIONS)
+
+
+@pytest.mark.parametrize(
+    ("properties", "sizes"),
+    [
+        ({}, (SEND_BUFFER_BYTES, SYSTEMS_OWN)),
+        ({"socket.send.buffer.bytes": 102400, "socket.receive.buffer.bytes": 102400}, (102400, 102400)),
+        ({"socket.send.buffer.bytes": -1}, (SYSTEMS_OWN, SYSTEMS_OWN)),
+    ],
+)
+async def test_buffers_are_as_configured(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, properties: dict[str, int], sizes: tuple[int, int]
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(socket_server, "size_buffers", lambda sock, *sizes: asked.append(sizes))
+    async with serve(**properties):
+        assert asked == [sizes]
 
 
 async def test_max_connections_per_ip_closes_at_once(serve: Any, caplog: pytest.LogCaptureFixture) -> None:

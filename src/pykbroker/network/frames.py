@@ -29,6 +29,8 @@ IDLE_CAPACITY = 1 << 22
 """Whoever has nothing to ask gives back more than this at once, however large its last frame was."""
 SENDFILE_FROM = 32768
 """A shorter file slice is read and sent along with the bytes around it: one system call instead of three."""
+MORE_FOLLOWS: int = getattr(socket, "MSG_MORE", 0)
+"""Keeps bytes back until the file slice after them: a packet of their own would wake the client up for nothing."""
 
 
 class BadFrame(Exception):
@@ -150,7 +152,7 @@ async def send_pieces(sock: socket.socket, pieces: Sequence[Piece], stall: Stall
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             if isinstance(piece, FileSlice) and len(piece) >= SENDFILE_FROM:
                 if gathered:
-                    await _send_bytes(sock, gathered, stall)
+                    await _send_bytes(sock, gathered, stall, MORE_FOLLOWS)
                     gathered = []
                 await _send_file(sock, piece, stall)
                 continue
@@ -161,13 +163,15 @@ async def send_pieces(sock: socket.socket, pieces: Sequence[Piece], stall: Stall
         await _send_bytes(sock, gathered, stall)
 
 
-async def _send_bytes(sock: socket.socket, pieces: list[bytes | bytearray | memoryview], stall: Stall) -> None:
+async def _send_bytes(
+    sock: socket.socket, pieces: list[bytes | bytearray | memoryview], stall: Stall, flags: int = 0
+) -> None:
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     sent = 0
     view = memoryview(data)
     while sent < len(data):
         try:
-            sent += sock.send(view[sent:])
+            sent += sock.send(view[sent:], flags)
         except (BlockingIOError, InterruptedError):
             await stall.wait(trio.lowlevel.wait_writable, sock)
 

@@ -40,6 +40,8 @@ GONE = frozenset(
 )
 """What accept(2) says of the new connection, not of the listening socket: Linux hands its pending error over."""
 RETRY_SECONDS = 0.1
+SYSTEMS_OWN = -1
+"""A buffer's size that is left to the system, which lets it grow."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -58,6 +60,13 @@ def bind(host: str, port: int) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
+
+
+def size_buffers(sock: socket.socket, send: int, receive: int) -> None:
+    """Bytes that a listening socket's connections buffer: they inherit it, so that TCP's first window is right."""
+    for option, size in ((socket.SO_SNDBUF, send), (socket.SO_RCVBUF, receive)):
+        if size != SYSTEMS_OWN:
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
 
 
 def close(sock: socket.socket) -> None:
