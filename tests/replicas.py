@@ -4,7 +4,6 @@ that jumps, and a controller that elects whom the test says."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,8 +216,7 @@ class MemoryCluster:
         """A new leader, in the next epoch; by default the ISR loses those that are dead."""
         state = self.states[tp]
         members = tuple(isr) if isr is not None else tuple(node for node in state.isr if node in self.nodes)
-        self.states[tp] = replace(
-            state,
+        self.states[tp] = state._replace(
             leader=leader,
             isr=members,
             leader_epoch=state.leader_epoch + 1,
@@ -255,7 +253,7 @@ class MemoryCluster:
             raise KafkaError(ErrorCode.INVALID_UPDATE_VERSION)
         if any(node not in self.nodes for node in set(state.isr) - set(known.isr)):
             raise KafkaError(ErrorCode.INELIGIBLE_REPLICA)
-        self.states[tp] = replace(known, isr=state.isr, partition_epoch=known.partition_epoch + 1)
+        self.states[tp] = known._replace(isr=state.isr, partition_epoch=known.partition_epoch + 1)
         self._publish()
         return self.states[tp]
 

@@ -1,6 +1,5 @@
 """Who is in the ISR, what is committed, which epochs are stale: a leader's conversation with its followers."""
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,7 +10,7 @@ from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.protocol.topic_partition import TopicPartition
 
 STATE = PartitionState(leader=1, leader_epoch=3, isr=(1,), replicas=(1,), partition_epoch=0, controller_epoch=1)
-FOLLOWED = replace(STATE, isr=(1, 2, 3), replicas=(1, 2, 3))
+FOLLOWED = STATE._replace(isr=(1, 2, 3), replicas=(1, 2, 3))
 
 
 def partition(high_watermark: int = 0, log_end_offset: int = 0, min_insync_replicas: int = 1) -> Partition:
@@ -21,7 +20,7 @@ def partition(high_watermark: int = 0, log_end_offset: int = 0, min_insync_repli
 
 def led(isr: tuple[int, ...] = (1, 2, 3), end: int = 10, **values: int) -> Partition:
     made = partition(log_end_offset=end, **values)
-    assert made.become_leader(replace(FOLLOWED, isr=isr))
+    assert made.become_leader(FOLLOWED._replace(isr=isr))
     return made
 
 
@@ -55,8 +54,8 @@ def test_a_checkpoint_beyond_the_log_is_cut_to_its_end() -> None:
 def test_an_older_or_equal_leadership_decision_is_stale(epoch: int) -> None:
     alone = partition()
     assert alone.become_leader(STATE)
-    assert not alone.become_leader(replace(STATE, leader_epoch=epoch))
-    assert not alone.become_follower(replace(STATE, leader_epoch=epoch, leader=2))
+    assert not alone.become_leader(STATE._replace(leader_epoch=epoch))
+    assert not alone.become_follower(STATE._replace(leader_epoch=epoch, leader=2))
     assert alone.leader_epoch == 3
     assert alone.is_leader
 
@@ -115,12 +114,12 @@ def test_the_high_watermark_stands_still_below_min_insync_replicas() -> None:
 def test_a_new_leader_doesnt_know_its_followers_but_one_elected_again_does() -> None:
     one = led(isr=(1, 2))
     fetch(one, 2, 10)
-    one.become_leader(replace(FOLLOWED, isr=(1, 2), leader_epoch=4))
+    one.become_leader(FOLLOWED._replace(isr=(1, 2), leader_epoch=4))
     assert one.leading_since == 3
     assert one.followers[2].log_end_offset == 10
-    one.become_follower(replace(FOLLOWED, leader=2, leader_epoch=5))
+    one.become_follower(FOLLOWED._replace(leader=2, leader_epoch=5))
     assert (one.is_leader, one.followers) == (False, {})
-    one.become_leader(replace(FOLLOWED, leader_epoch=6))
+    one.become_leader(FOLLOWED._replace(leader_epoch=6))
     assert one.leading_since == 6
     assert one.followers[2].log_end_offset == -1
 
@@ -128,7 +127,7 @@ def test_a_new_leader_doesnt_know_its_followers_but_one_elected_again_does() -> 
 def test_an_epoch_that_was_missed_may_have_been_another_leaders() -> None:
     one = led(isr=(1, 2))
     fetch(one, 2, 10)
-    one.become_leader(replace(FOLLOWED, isr=(1, 2), leader_epoch=5))
+    one.become_leader(FOLLOWED._replace(isr=(1, 2), leader_epoch=5))
     assert one.leading_since == 5
     assert one.followers[2].log_end_offset == -1
 
@@ -138,7 +137,7 @@ def test_an_epoch_that_was_missed_may_have_been_another_leaders() -> None:
 
 def test_a_follower_believes_its_leader_as_far_as_its_own_log_goes() -> None:
     one = partition(high_watermark=3, log_end_offset=5)
-    assert one.become_follower(replace(FOLLOWED, leader=2))
+    assert one.become_follower(FOLLOWED._replace(leader=2))
     assert one.replicated(8, 20)
     assert one.high_watermark == 8
     assert not one.replicated(9, 7)
@@ -147,7 +146,7 @@ def test_a_follower_believes_its_leader_as_far_as_its_own_log_goes() -> None:
 
 def test_a_cut_below_the_high_watermark_takes_it_along() -> None:
     one = partition(high_watermark=5, log_end_offset=8)
-    one.become_follower(replace(FOLLOWED, leader=2))
+    one.become_follower(FOLLOWED._replace(leader=2))
     assert not one.truncated(6)
     assert one.truncated(4)
     assert one.high_watermark == 4
@@ -204,7 +203,7 @@ def test_a_member_that_lags_goes_and_is_waited_for_until_that_is_stored() -> Non
     assert one.propose_shrinking(30.0) is None
     proposal = one.propose_shrinking(30.1)
     assert proposal is not None
-    assert proposal.state == replace(one.state, isr=(1, 2))
+    assert proposal.state == one.state._replace(isr=(1, 2))
     assert one.maximal_isr == (1, 2, 3)
     assert one.propose_shrinking(30.2) is None
     assert one.high_watermark == 0
@@ -220,7 +219,7 @@ def test_whoever_has_everything_never_lags() -> None:
 
 def test_a_follower_proposes_nothing() -> None:
     one = led()
-    one.become_follower(replace(FOLLOWED, leader=2, leader_epoch=4))
+    one.become_follower(FOLLOWED._replace(leader=2, leader_epoch=4))
     assert one.propose_shrinking(1000.0) is None
     assert one.propose_expansion(2) is None
 
@@ -229,7 +228,7 @@ def test_an_answer_from_before_a_newer_epoch_changes_nothing() -> None:
     one = led()
     proposal = one.propose_shrinking(100.0)
     assert proposal is not None
-    one.become_leader(replace(FOLLOWED, leader_epoch=4, isr=(1, 2), partition_epoch=7), 100.0)
+    one.become_leader(FOLLOWED._replace(leader_epoch=4, isr=(1, 2), partition_epoch=7), 100.0)
     assert not one.stored(proposal, 6, now=100.0)
     assert not one.refused(proposal, now=100.0)
     assert (one.isr, one.state.partition_epoch) == ((1, 2), 7)

@@ -7,7 +7,6 @@ delays decisions: stale leaders go on until they hear of it. Elections are from 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from random import Random
 from typing import Any, cast
 from uuid import UUID
@@ -73,8 +72,7 @@ class Cluster(RuleBasedStateMachine):
     # ---- the controller --------------------------------------------------------------------------------------------
 
     def decide(self, leader: int, isr: tuple[int, ...]) -> None:
-        self.state = replace(
-            self.state,
+        self.state = self.state._replace(
             leader=leader,
             isr=isr,
             leader_epoch=self.state.leader_epoch + 1,
@@ -211,7 +209,7 @@ class Cluster(RuleBasedStateMachine):
                 self.proposals.pop(0)
                 broker.partition.refused(proposal, self.now)
                 return
-            self.state = replace(known, isr=wanted.isr, partition_epoch=known.partition_epoch + 1)
+            self.state = known._replace(isr=wanted.isr, partition_epoch=known.partition_epoch + 1)
         if not lost:
             self.proposals.pop(0)
             broker.partition.stored(proposal, self.state.partition_epoch, self.now)

@@ -3,8 +3,6 @@ cancelled and ended. After each decision the state is one that may be told to br
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -43,7 +41,7 @@ class PartitionWalk(RuleBasedStateMachine):
         assert new.leader_epoch == self.state.leader_epoch + 1
         assert new.partition_epoch == self.state.partition_epoch
         assert new.controller_epoch == EPOCH
-        self.state = replace(new, partition_epoch=new.partition_epoch + 1)
+        self.state = new._replace(partition_epoch=new.partition_epoch + 1)
         self.kept &= set(new.isr)
         return True
 
@@ -96,8 +94,8 @@ class PartitionWalk(RuleBasedStateMachine):
         behind = [node for node in self.state.replicas if node in self.live and node not in self.state.isr]
         if behind and self.state.leader != NO_LEADER:
             node = data.draw(st.sampled_from(behind))
-            self.state = replace(
-                self.state, isr=(*self.state.isr, node), partition_epoch=self.state.partition_epoch + 1
+            self.state = self.state._replace(
+                isr=(*self.state.isr, node), partition_epoch=self.state.partition_epoch + 1
             )
             self.kept.add(node)
 
@@ -115,7 +113,7 @@ class PartitionWalk(RuleBasedStateMachine):
         new = begun(self.state, wanted, EPOCH)
         if new.leader not in new.isr:
             led = next((node for node in new.replicas if node in self.live and node in new.isr), NO_LEADER)
-            new = replace(new, leader=led)
+            new = new._replace(leader=led)
         self.decide(new)
 
     @precondition(lambda self: self.state.adding or self.state.removing)

@@ -253,9 +253,8 @@ async def test_a_leaders_isr_change_reaches_everybody(autojump_clock: trio.testi
 
 
 def _with_isr(state: PartitionState, *isr: int) -> PartitionState:
-    from dataclasses import replace
 
-    return replace(state, isr=isr)
+    return state._replace(isr=isr)
 
 
 async def test_an_isr_change_that_the_controller_has_not_heard_of_is_no_hindrance(

@@ -1,7 +1,5 @@
 """A controller of several brokers, and topics: made anywhere, deleted with all replicas, moved to other brokers."""
 
-from dataclasses import replace
-
 import pytest
 import trio
 from tests.server.brokers import Brokers, brokers
@@ -29,7 +27,7 @@ async def caught_up(cluster: Brokers, *isr: int) -> None:
     state = cluster.state("t")
     leader = cluster.running[state.leader]
     known = leader.hosted.states[TP]
-    stored = await leader.controller.isr_store.propose(TP, replace(known, isr=isr))
+    stored = await leader.controller.isr_store.propose(TP, known._replace(isr=isr))
     leader.hosted.states[TP] = stored
     await cluster.settle()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from trio.testing import MockClock
 
@@ -31,20 +29,20 @@ async def store() -> EmbeddedStore:
 
 
 async def test_an_isr_is_stored_and_told(store: EmbeddedStore) -> None:
-    stored = await IsrStore(store).propose(TP, replace(STATE, isr=(1,)))
-    assert stored == replace(STATE, isr=(1,), partition_epoch=1)
+    stored = await IsrStore(store).propose(TP, STATE._replace(isr=(1,)))
+    assert stored == STATE._replace(isr=(1,), partition_epoch=1)
     assert await store.children(znodes.ISR_CHANGES) == ["isr_change_0000000000"]
 
 
 async def test_whoever_was_faster_wins(store: EmbeddedStore) -> None:
-    await store.set(PATH, znodes.encode_state(replace(STATE, leader_epoch=4)))
+    await store.set(PATH, znodes.encode_state(STATE._replace(leader_epoch=4)))
     with pytest.raises(KafkaError) as outrun:
-        await IsrStore(store).propose(TP, replace(STATE, isr=(1,)))
+        await IsrStore(store).propose(TP, STATE._replace(isr=(1,)))
     assert outrun.value.code is ErrorCode.INVALID_UPDATE_VERSION
 
 
 async def test_a_change_whose_answer_was_lost_is_done_when_it_is_asked_for_again(store: EmbeddedStore) -> None:
-    wanted = replace(STATE, isr=(1,))
+    wanted = STATE._replace(isr=(1,))
     await store.set(PATH, znodes.encode_state(wanted))
     assert (await IsrStore(store).propose(TP, wanted)).partition_epoch == 1
 
@@ -61,7 +59,7 @@ async def test_what_could_not_be_told_is_told_later(
         return await real(path, data, **others)
 
     monkeypatch.setattr(store, "create", create)
-    await IsrStore(store).propose(TP, replace(STATE, isr=(1,)))
+    await IsrStore(store).propose(TP, STATE._replace(isr=(1,)))
     assert await store.children(znodes.ISR_CHANGES) == ["isr_change_0000000000"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +29,7 @@ from pykbroker.storage.log_manager import LogManager
 
 TP = TopicPartition("t", 0)
 LED = PartitionState(leader=1, leader_epoch=3, isr=(1,), replicas=(1, 2), partition_epoch=0, controller_epoch=1)
-FOLLOWED = replace(LED, leader=2, isr=(2, 1), leader_epoch=4)
+FOLLOWED = LED._replace(leader=2, isr=(2, 1), leader_epoch=4)
 SLOW = {"replica_alter_log_dirs_io_max_bytes_per_second": 100, "replica_fetch_max_bytes": 1000}
 
 
@@ -213,7 +212,7 @@ async def test_a_follower_that_is_cut_cuts_what_was_copied(start: Start, autojum
     assert future is not None
     await until(lambda: future.log_end_offset >= 8)
     replica.log.truncate_to(5)
-    await broker.host(replace(LED, leader_epoch=5))
+    await broker.host(LED._replace(leader_epoch=5))
     broker.append(15)
     await until(lambda: broker.logs.future(TP) is None)
     assert Path(replica.log.directory) == broker.b / "t-0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -114,7 +113,7 @@ async def test_a_wait_ends_when_leadership_does(broker: Broker, autojump_clock: 
 
 async def test_too_small_an_isr_takes_nothing(broker: Broker) -> None:
     broker.metadata.set_overrides("t", {"min.insync.replicas": "2"})
-    await broker.lead(replace(ALONE, replicas=(1, 2)))
+    await broker.lead(ALONE._replace(replicas=(1, 2)))
     with pytest.raises(KafkaError) as refused:
         broker.append(acks=-1)
     assert refused.value.code is ErrorCode.NOT_ENOUGH_REPLICAS

@@ -6,6 +6,7 @@ an error, 2 for a bad option or config value, 130 after ctrl-c.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _start(words: list[str]) -> int:
+    gc.disable()  # Until all is imported: modules are no garbage, looking for some takes a twentieth of the start.
+    try:
+        from pykbroker.cli import start
+
+        return start.main(words)
+    finally:
+        gc.enable()
+
+
 def _main(words: list[str]) -> int:
     if "_ARGCOMPLETE" in os.environ:
         from pykbroker.cli.completion import complete
@@ -70,6 +81,8 @@ def _main(words: list[str]) -> int:
         moved = verb_first(words)
         words = moved if moved[0] in COMMANDS else words
     name = words.pop(0) if words and words[0] in COMMANDS else "start"
+    if name == "start":
+        return _start(words)
     module = import_module(f"pykbroker.cli.{name.replace('-', '_')}")
     if hasattr(module, "main"):
         status: int = module.main(words)

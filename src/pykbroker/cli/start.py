@@ -21,7 +21,6 @@ from pykbroker.config.broker import BrokerConfig
 from pykbroker.config.keys import ConfigError
 from pykbroker.config.listeners import endpoint_text
 from pykbroker.config.properties import BAD_ESCAPE, parse_properties
-from pykbroker.security.sasl import PASSWORD_MECHANISMS
 
 CANNOT_RUN = 1
 _ELSEWHERE = "; choose another with --data-dir, or --ephemeral"
@@ -90,6 +89,8 @@ def configure(options: argparse.Namespace, environment: Mapping[str, str]) -> Br
     if options.host is not None or options.port is not None:
         properties["listeners"] = _moved(properties, options.host, options.port)
     if users_of(options.user):
+        from pykbroker.security.sasl import PASSWORD_MECHANISMS
+
         properties = {"sasl.enabled.mechanisms": ",".join(PASSWORD_MECHANISMS)} | properties
         properties["listeners"] = _with_login(properties)
     return BrokerConfig.from_properties(properties)
@@ -128,7 +129,6 @@ def prepare_directories(directories: Sequence[str]) -> None:
 
 
 def _run(config: BrokerConfig, ephemeral: bool, users: Mapping[str, str]) -> int:
-    gc.disable()  # Modules are no garbage: looking for some takes a twentieth of the start.
     import trio
 
     from pykbroker import broker

@@ -6,8 +6,8 @@ One line of `FEATURES` a feature. Who depends on a level asks the image's `Final
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -48,11 +48,10 @@ class FeatureUpdate(NamedTuple):
     upgrade_type: int
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizedFeatures:
+class FinalizedFeatures(NamedTuple):
     """The levels in force, without those at 0; the epoch grows with every change, -1 before any is known."""
 
-    levels: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, int] = MappingProxyType({})
     epoch: int = -1
 
     def level(self, name: str) -> int:

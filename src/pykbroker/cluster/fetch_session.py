@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -90,8 +90,7 @@ class FetchPartition:
         return news
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionAnswer:
+class PartitionAnswer(NamedTuple):
     """What of a partition's answer decides whether it is news to the session."""
 
     size: int

@@ -7,7 +7,6 @@ nothing about offsets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pykbroker.cluster.fetch_session import INITIAL_EPOCH, INVALID_SESSION_ID, PartitionKey, next_epoch
@@ -23,8 +22,7 @@ class Asked(NamedTuple):
     last_fetched_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRequest:
+class SessionRequest(NamedTuple):
     """The session part of a request: the partitions to name, and those to forget."""
 
     session_id: int

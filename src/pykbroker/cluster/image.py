@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.features import FinalizedFeatures
@@ -22,6 +22,9 @@ SHARE_GROUP_STATE_TOPIC = "__share_group_state"
 INTERNAL_TOPICS = frozenset((GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, SHARE_GROUP_STATE_TOPIC))
 
 
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+
+
 class Endpoint(NamedTuple):
     """Where a broker's listener is reached."""
 
@@ -30,8 +33,7 @@ class Endpoint(NamedTuple):
     security_protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionState(NamedTuple):
     """A leadership decision and its ISR, as the state znode and LeaderAndIsr carry them; leader -1 is none."""
 
     leader: int
@@ -44,14 +46,13 @@ class PartitionState:
     removing: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TopicImage:
+class TopicImage(NamedTuple):
     """A topic: its partitions by index, and its own config overrides by Kafka's names."""
 
     name: str
     topic_id: UUID
     partitions: Mapping[int, PartitionState]
-    config: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = _NONE
 
     @property
     def is_internal(self) -> bool:
@@ -59,8 +60,7 @@ class TopicImage:
         return self.name in INTERNAL_TOPICS
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerImage:
+class BrokerImage(NamedTuple):
     """A registered broker; its epoch grows with each registration."""
 
     id: int
@@ -69,16 +69,15 @@ class BrokerImage:
     epoch: int = NO_EPOCH
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterImage:
+class ClusterImage(NamedTuple):
     """The cluster at one moment."""
 
     cluster_id: str
     controller_id: int = -1
-    brokers: Mapping[int, BrokerImage] = field(default_factory=dict)
-    topics: Mapping[str, TopicImage] = field(default_factory=dict)
-    topic_names: Mapping[UUID, str] = field(default_factory=dict)
-    features: FinalizedFeatures = field(default_factory=FinalizedFeatures)
+    brokers: Mapping[int, BrokerImage] = _NONE
+    topics: Mapping[str, TopicImage] = _NONE
+    topic_names: Mapping[UUID, str] = _NONE
+    features: FinalizedFeatures = FinalizedFeatures()
 
     def with_topics(self, *topics: TopicImage) -> ClusterImage:
         """With these topics, new or changed."""
@@ -88,19 +87,18 @@ class ClusterImage:
             if known is not None and known.topic_id != topic.topic_id:
                 names.pop(known.topic_id, None)
             names[topic.topic_id] = topic.name
-        return replace(self, topics={**self.topics, **{topic.name: topic for topic in topics}}, topic_names=names)
+        return self._replace(topics={**self.topics, **{topic.name: topic for topic in topics}}, topic_names=names)
 
     def without_topics(self, *names: str) -> ClusterImage:
         """Without the topics of these names."""
-        return replace(
-            self,
+        return self._replace(
             topics={name: topic for name, topic in self.topics.items() if name not in names},
             topic_names={topic_id: name for topic_id, name in self.topic_names.items() if name not in names},
         )
 
     def with_brokers(self, *brokers: BrokerImage) -> ClusterImage:
         """With these brokers and no others."""
-        return replace(self, brokers={broker.id: broker for broker in sorted(brokers, key=lambda one: one.id)})
+        return self._replace(brokers={broker.id: broker for broker in sorted(brokers, key=lambda one: one.id)})
 
 
 def uuid_text(value: UUID) -> str:

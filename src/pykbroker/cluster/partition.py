@@ -9,8 +9,8 @@ flight, the maximal ISR counts meanwhile).
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from pykbroker.cluster.image import NO_EPOCH, NO_LEADER, PartitionState
@@ -42,8 +42,7 @@ TRANSITIONS: tuple[tuple[IsrState, str, IsrState], ...] = (
 ALLOWED = frozenset((before, after) for before, _, after in TRANSITIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """An ISR change to ask for: the state as it should be, with the epochs that the leader knows."""
 
     topic_partition: TopicPartition
@@ -272,7 +271,7 @@ class Partition:
 
     def _propose(self, isr_state: IsrState, isr: tuple[int, ...]) -> Proposal:
         self._become(isr_state)
-        self._pending = Proposal(self.topic_partition, replace(self.state, isr=isr))
+        self._pending = Proposal(self.topic_partition, self.state._replace(isr=isr))
         return self._pending
 
     def is_pending(self, proposal: Proposal) -> bool:
@@ -284,7 +283,7 @@ class Partition:
         if not self.is_pending(proposal) or partition_epoch < self.state.partition_epoch:
             return False
         self._settle()
-        self.state = replace(proposal.state, partition_epoch=partition_epoch)
+        self.state = proposal.state._replace(partition_epoch=partition_epoch)
         return self._advance(now)
 
     def refused(self, proposal: Proposal, now: float) -> bool:

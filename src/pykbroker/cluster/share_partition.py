@@ -8,8 +8,8 @@ run out, members leave, and what a change comes to is stored or taken back. It n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from pykbroker.cluster.in_flight import (
     ACQUIRED,
@@ -47,8 +47,7 @@ LIFE: tuple[tuple[ShareState, str, ShareState], ...] = (
 """From, why, to."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShareConfig:
+class ShareConfig(NamedTuple):
     """What a group's config says about its share-partitions."""
 
     lock_ms: int = 30_000

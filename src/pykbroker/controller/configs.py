@@ -6,7 +6,6 @@ Errors are Kafka's codes with its messages. It never writes, and knows nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pykbroker.config.broker import BROKER_KEYS, BrokerConfig
@@ -44,8 +43,7 @@ class Change(NamedTuple):
     operation: int = SET
 
 
-@dataclass(frozen=True, slots=True)
-class Alteration:
+class Alteration(NamedTuple):
     """The changes of one resource's config; with `replaces` (AlterConfigs), overrides that it doesn't name are gone."""
 
     name: str

@@ -6,7 +6,7 @@ It is made anew by every controller from what the store holds, and kept for nobo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pykbroker.cluster.image import BrokerImage, ClusterImage, PartitionState, TopicImage
 from pykbroker.controller.states import Phases
@@ -67,7 +67,7 @@ class ControllerContext:
         for name, partitions in by_topic.items():
             topic = self.image.topics.get(name)
             if topic is not None:
-                changed.append(replace(topic, partitions=dict(sorted({**topic.partitions, **partitions}.items()))))
+                changed.append(topic._replace(partitions=dict(sorted({**topic.partitions, **partitions}.items()))))
         if changed:
             self.image = self.image.with_topics(*changed)
 

@@ -7,7 +7,6 @@ where nobody can lead (or nothing has to change). None of them writes or tells a
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from pykbroker.cluster.image import NO_LEADER, PartitionState
 
@@ -83,6 +82,6 @@ def without_replica(state: PartitionState, replica: int, controller_epoch: int) 
 
 def led(state: PartitionState, leader: int, isr: tuple[int, ...], controller_epoch: int) -> PartitionState:
     """A new decision about a partition: the leader epoch goes up, by whomever it was led."""
-    return replace(
-        state, leader=leader, isr=isr, leader_epoch=state.leader_epoch + 1, controller_epoch=controller_epoch
+    return state._replace(
+        leader=leader, isr=isr, leader_epoch=state.leader_epoch + 1, controller_epoch=controller_epoch
     )

@@ -6,7 +6,6 @@ All replicas, old and new, are assigned until the new ones are in sync; then the
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from pykbroker.cluster.image import PartitionState
 from pykbroker.protocol.errors import ErrorCode, KafkaError
@@ -56,8 +55,7 @@ def begun(state: PartitionState, wanted: tuple[int, ...], controller_epoch: int)
     adding = tuple(node for node in wanted if node not in before)
     removing = tuple(node for node in before if node not in wanted)
     isr = tuple(node for node in state.isr if node in replicas)
-    return replace(
-        state,
+    return state._replace(
         replicas=replicas,
         adding=adding,
         removing=removing,
@@ -74,4 +72,4 @@ def is_caught_up(state: PartitionState) -> bool:
 
 def ended(state: PartitionState) -> PartitionState:
     """The state with the new replicas alone."""
-    return replace(state, replicas=target(state), adding=(), removing=())
+    return state._replace(replicas=target(state), adding=(), removing=())

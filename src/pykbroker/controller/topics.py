@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -43,8 +43,7 @@ class Draw(NamedTuple):
     shift: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewTopic:
+class NewTopic(NamedTuple):
     """A topic that somebody asks for; -1 stands for the broker's default."""
 
     name: str
@@ -52,7 +51,7 @@ class NewTopic:
     replication_factor: int = DEFAULT
     assignments: Sequence[tuple[int, tuple[int, ...]]] = ()
     """Partition index and replicas, where placed by hand."""
-    config: Mapping[str, str | None] = field(default_factory=dict)
+    config: Mapping[str, str | None] = MappingProxyType({})
 
 
 def invalid_name(name: str) -> str | None:

@@ -7,7 +7,6 @@ A shard decides and returns a `Result`; it never appends, sends, waits or asks t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
@@ -50,15 +49,14 @@ class Parked:
         return f"Parked({self.group_id!r}, {self.member_id!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[A]):
+class Result(NamedTuple, Generic[A]):
     """What a decision comes to."""
 
     answer: A | Parked
     """To this request, or where its answer will be looked for later."""
     records: Sequence[Record] = ()
     """Appended, as one batch unless `divisible`, before anything is answered."""
-    released: Mapping[Parked, Any] = field(default_factory=lambda: EMPTY)
+    released: Mapping[Parked, Any] = EMPTY
     """Answers to requests parked before; each parked request is released exactly once."""
     divisible: bool = False
     """Whether each record means something by itself: however many there are, they are appended in several batches."""

@@ -56,8 +56,7 @@ class Node(NamedTuple):
     stat: Stat
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(NamedTuple):
     """Makes a node; its parent must be there. A sequential one has ten digits added to its name."""
 
     path: str
@@ -66,8 +65,7 @@ class Create:
     sequential: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(NamedTuple):
     """Sets a node's data if it has the expected version."""
 
     path: str
@@ -83,8 +81,7 @@ class Delete:
     version: int = ANY_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """Changes nothing, and fails the whole unless the node has the expected version."""
 
     path: str

@@ -8,15 +8,14 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pykbroker.protocol.errors import ErrorCode, KafkaError
 from pykbroker.security.acl import Operation, ResourceType
 from pykbroker.security.principal import KafkaPrincipal
 
 
-@dataclass(frozen=True, slots=True)
-class DelegationToken:
+class DelegationToken(NamedTuple):
     """A token without its secret."""
 
     id: str
@@ -76,7 +75,7 @@ def renewed(
     """The token with a later expiry, at most its end. Raises KafkaError."""
     found = _good(token, principal, now_ms)
     period = renewal_ms if period_ms <= 0 else min(period_ms, renewal_ms)
-    return replace(found, expires_ms=min(found.max_ms, now_ms + period))
+    return found._replace(expires_ms=min(found.max_ms, now_ms + period))
 
 
 def expiring(
@@ -90,7 +89,7 @@ def expiring(
             raise KafkaError(ErrorCode.DELEGATION_TOKEN_OWNER_MISMATCH)
         return None
     found = _good(token, principal, now_ms)
-    return replace(found, expires_ms=min(found.max_ms, now_ms + period_ms))
+    return found._replace(expires_ms=min(found.max_ms, now_ms + period_ms))
 
 
 def _good(token: DelegationToken | None, principal: KafkaPrincipal, now_ms: int) -> DelegationToken:

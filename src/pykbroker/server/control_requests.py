@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -134,7 +133,7 @@ class ControlRequests:
                         changed.setdefault(name, (topic_id, {}))[1][one.partition_index] = _known(one)
             await self._read_configs(changed)
             image = self._metadata.image.with_brokers(*(self._broker(one) for one in request.live_brokers))
-            image = replace(image, controller_id=request.controller_id)
+            image = image._replace(controller_id=request.controller_id)
             topics = [self._topic(image, name, topic_id, states) for name, (topic_id, states) in changed.items()]
             self._metadata.publish(image.with_topics(*topics).without_topics(*gone))
             for tps in gone.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from pykbroker.cluster.image import NO_LEADER, BrokerImage, PartitionState
 from pykbroker.controller.leader_election import (
@@ -108,7 +107,7 @@ class Partitions:
             live = context.live_for(tp)
             if state is not None and any(node in live for node in state.replicas):
                 first = first_state(state.replicas, live, context.epoch)
-                made[tp] = replace(first, adding=state.adding, removing=state.removing)
+                made[tp] = first._replace(adding=state.adding, removing=state.removing)
         await self._store_first(made, before)
         context.update(made)
         for tp, state in made.items():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pykbroker.cluster.image import PartitionState
 from pykbroker.controller.leader_election import elect_for_reassignment
@@ -94,7 +93,7 @@ class Reassignments:
 
     async def _store_topic(self, tp: TopicPartition, state: PartitionState) -> None:
         topic = self._context.image.topics[tp.topic]
-        after = replace(topic, partitions={**topic.partitions, tp.partition: state})
+        after = topic._replace(partitions={**topic.partitions, tp.partition: state})
         await self._reign.write([Set(znodes.topic_path(tp.topic), znodes.encode_topic(after))])
 
     async def advance(self, tps: Sequence[TopicPartition]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from pykbroker.cluster.image import PartitionState
 from pykbroker.config.broker import BrokerConfig
@@ -94,7 +93,7 @@ class Reign:
                 except BadVersion:
                     waiting |= await self.read_states([tp for tp, _ in chunk])
                     continue
-                written = {tp: replace(state, partition_epoch=state.partition_epoch + 1) for tp, state in chunk}
+                written = {tp: state._replace(partition_epoch=state.partition_epoch + 1) for tp, state in chunk}
                 self.context.update(written)
                 changed |= written
         return changed
@@ -111,7 +110,7 @@ class Reign:
             stored = znodes.decode_state(node.data, node.stat.version, known.replicas)
             if stored.controller_epoch > self.epoch:
                 raise Fenced
-            found[tp] = replace(stored, adding=known.adding, removing=known.removing)
+            found[tp] = stored._replace(adding=known.adding, removing=known.removing)
         self.context.update(found)
         return found
 

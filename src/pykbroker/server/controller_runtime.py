@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import trio
@@ -182,7 +182,7 @@ class ControllerRuntime:
         if not self._joined.is_set():
             controller_id = -1 if controller is None else znodes.decode_controller(controller.data)
             image = self._metadata.image.with_brokers(*brokers)
-            self._metadata.publish(replace(image, controller_id=controller_id))
+            self._metadata.publish(image._replace(controller_id=controller_id))
 
     def move(self, broker: BrokerImage) -> None:
         """This broker has other addresses now: its registration says so shortly, and in sessions to come."""
@@ -259,7 +259,7 @@ class ControllerRuntime:
                 continue
             features = znodes.decode_features(node.data, node.stat.version)
             if features.epoch > self._metadata.image.features.epoch:
-                self._metadata.publish(replace(self._metadata.image, features=features))
+                self._metadata.publish(self._metadata.image._replace(features=features))
 
     async def _balance(self) -> None:
         """Gives preferred leaders their partitions back, by and by."""
@@ -401,7 +401,7 @@ class ControllerRuntime:
                 except (StoreError, Fenced) as error:
                     raise self._refusal(error) from error
                 changed = FinalizedFeatures(levels, features.epoch + 1)
-                self._metadata.publish(replace(self._metadata.image, features=changed))
+                self._metadata.publish(self._metadata.image._replace(features=changed))
                 log.info("feature levels are now %s", levels)
 
     async def ensure_internal_topic(self, name: str) -> TopicImage:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID
 
 import trio
@@ -81,9 +80,8 @@ class Topics:
 
     def _adopt(self, topics: Sequence[TopicImage]) -> None:
         self._context.add_topics(
-            replace(
-                topic,
-                partitions={index: replace(one, partition_epoch=-1) for index, one in topic.partitions.items()},
+            topic._replace(
+                partitions={index: one._replace(partition_epoch=-1) for index, one in topic.partitions.items()},
             )
             for topic in topics
         )
@@ -131,7 +129,7 @@ class Topics:
     async def grow(self, name: str, added: Mapping[int, PartitionState]) -> None:
         """Adds partitions to a topic; raises KafkaError where one can't be led by this broker alone."""
         topic = self._context.image.topics[name]
-        grown = replace(topic, partitions={**topic.partitions, **added})
+        grown = topic._replace(partitions={**topic.partitions, **added})
         before = [Set(znodes.topic_path(name), znodes.encode_topic(grown))]
         batch = self._reign.batch()
         self._context.update({TopicPartition(name, index): _unstored(one) for index, one in added.items()})
@@ -280,7 +278,7 @@ class Topics:
 
 
 def _unstored(state: PartitionState) -> PartitionState:
-    return replace(state, partition_epoch=-1)
+    return state._replace(partition_epoch=-1)
 
 
 async def _config_operation(store: MetadataStore, topic: TopicImage) -> Operation:
@@ -304,7 +302,7 @@ def _image(name: str, topic: znodes.TopicNode, states: Mapping[str, Node]) -> To
         adding, removing = topic.adding.get(index, ()), topic.removing.get(index, ())
         node = states.get(znodes.state_path(name, index))
         if node is None:
-            partitions[index] = replace(_unstored(first_state(replicas, (), 0)), adding=adding, removing=removing)
+            partitions[index] = _unstored(first_state(replicas, (), 0))._replace(adding=adding, removing=removing)
         else:
             partitions[index] = znodes.decode_state(node.data, node.stat.version, replicas, adding, removing)
     return TopicImage(name, topic.topic_id or UNKNOWN_ID, partitions)
@@ -318,7 +316,7 @@ async def give_ids(reign: Reign, topics: Sequence[TopicImage], draw: Sequence[UU
         if topic.topic_id != UNKNOWN_ID:
             named.append(topic)
             continue
-        topic = replace(topic, topic_id=next(ids))
+        topic = topic._replace(topic_id=next(ids))
         try:
             await reign.write([Set(znodes.topic_path(topic.name), znodes.encode_topic(topic))])
         except BadVersion:

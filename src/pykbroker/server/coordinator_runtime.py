@@ -8,8 +8,7 @@ as well. It never looks into a group.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, TypeVarTuple, cast
 
 import trio
 
@@ -47,8 +46,7 @@ TIMER_SLACK_S = 0.001
 """The timer wakes this much late, so that a deadline isn't found to be a rounding error away."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionalProducer:
+class TransactionalProducer(NamedTuple):
     """Whose transaction records are appended to, and the proof that its coordinator knows (see `UnifiedLog`)."""
 
     producer_id: int

@@ -6,8 +6,6 @@ inter.broker.protocol.version is below 2.7; that is what makes other brokers hea
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import trio
 
 from pykbroker.cluster.image import PartitionState
@@ -45,7 +43,7 @@ class IsrStore:
             raise KafkaError(ErrorCode.NETWORK_EXCEPTION, str(error)) from error
         self._untold[tp] = None
         await self._tell()
-        return replace(state, partition_epoch=version)
+        return state._replace(partition_epoch=version)
 
     async def _written(self, path: str, data: bytes, expected: int) -> int:
         """The node's version with this content; it may have it already, written by a call whose answer was lost."""

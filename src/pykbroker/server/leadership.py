@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -22,8 +21,7 @@ class Listener(NamedTuple):
     reelected: LeadershipCallback
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderState:
+class LeaderState(NamedTuple):
     """A leadership decision for one partition, as LeaderAndIsr carries it."""
 
     topic_partition: TopicPartition

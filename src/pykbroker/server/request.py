@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pykbroker.protocol.versions import Versions
 from pykbroker.security.principal import ANONYMOUS, KafkaPrincipal
@@ -53,8 +53,7 @@ class RequestContext:
         return authorizer is None or authorizer.authorize(self.principal, self.client_host[1:], operation, kind, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
+class Handler(NamedTuple):
     """A handler as the table in `apis` knows it."""
 
     request: type[Any]

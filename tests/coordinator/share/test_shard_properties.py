@@ -42,6 +42,8 @@ class Stored:
     leader_epoch: int = 0
     records: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Deliveries and state by offset."""
+    begun_again: bool = False
+    """Kafka's record of an initialization has no leader epoch: what was known before it, memory alone keeps."""
 
     def told(self, write: ShareWrite) -> None:
         for batch in write.batches:
@@ -104,6 +106,7 @@ class ShardAtRandom(RuleBasedStateMachine):
         self.asked(refusal, lambda: self.shard.initialize(key, epoch, start, self.now))
         if refusal is None:
             self.model[key] = Stored(epoch, start, 0 if known is None else known.leader_epoch)
+            self.model[key].begun_again = known is not None
 
     @rule(key=KEY, epoch=EPOCH)
     def lead(self, key: ShareKey, epoch: int) -> None:
@@ -152,6 +155,9 @@ class ShardAtRandom(RuleBasedStateMachine):
             if not pruned or offset >= before.redundant_below:
                 self.shard.replay_at(record, offset)
         assert self.shard.states == before.states
+        for key, stored in self.model.items():
+            if stored.begun_again:
+                stored.leader_epoch = min(stored.leader_epoch, self.shard.leader_epoch(key))
 
     @invariant()
     def reads_as_written(self) -> None:

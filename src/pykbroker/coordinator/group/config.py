@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykbroker.cluster.image import ClusterImage
 
@@ -48,8 +48,7 @@ def _no_config(group_id: str) -> Mapping[str, Any]:
     return NO_CONFIG
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What changes around a shard, to be read at each decision."""
 
     image: Callable[[], ClusterImage] = _no_image

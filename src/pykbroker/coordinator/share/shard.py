@@ -7,7 +7,7 @@ deleted. Epochs fence who is late: a leader of an earlier leader epoch, a write 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 from pykbroker.cluster.in_flight import StateBatch
@@ -74,7 +74,7 @@ class ShareShard:
     def read(self, key: ShareKey, leader_epoch: int, now: Now) -> Result[ShareState]:
         """ReadShareGroupState: the state for a leader, which fences the leaders before it."""
         state = self._begun(key, "Read")
-        if self._leader_epochs.get(key, NO_EPOCH) > leader_epoch:
+        if self.leader_epoch(key) > leader_epoch:
             raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH, FENCED_LEADER)
         self._check_topic(key)
         if leader_epoch in (NO_EPOCH, self._leader_epochs.get(key)):
@@ -91,7 +91,7 @@ class ShareShard:
     def write(self, key: ShareKey, write: ShareWrite, now: Now) -> Result[None]:
         """WriteShareGroupState."""
         state = self._begun(key, "Write")
-        if NO_EPOCH != write.leader_epoch < self._leader_epochs.get(key, NO_EPOCH):
+        if NO_EPOCH != write.leader_epoch < self.leader_epoch(key):
             raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH, FENCED_LEADER)
         if NO_EPOCH != write.state_epoch < state.state_epoch:
             raise KafkaError(ErrorCode.FENCED_STATE_EPOCH, FENCED_STATE)
@@ -119,12 +119,16 @@ class ShareShard:
         return Result(
             None,
             [
-                snapshot_record(key, replace(state, snapshot_epoch=state.snapshot_epoch + 1, written_ms=now.wall_ms))
+                snapshot_record(key, state._replace(snapshot_epoch=state.snapshot_epoch + 1, written_ms=now.wall_ms))
                 for key, state in self.states.items()
                 if now.wall_ms - state.written_ms >= COLD_MS
             ],
             divisible=True,
         )
+
+    def leader_epoch(self, key: ShareKey) -> int:
+        """The latest leader's, as far as the records that are left tell; -1 before any."""
+        return self._leader_epochs.get(key, NO_EPOCH)
 
     @property
     def redundant_below(self) -> int:
@@ -157,7 +161,7 @@ class ShareShard:
             for of_key in (self.states, self._leader_epochs, self._updates, self._snapshots):
                 of_key.pop(key, None)
             return
-        self._leader_epochs[key] = max(self._leader_epochs.get(key, NO_EPOCH), value.leader_epoch)
+        self._leader_epochs[key] = max(self.leader_epoch(key), value.leader_epoch)
         if isinstance(value, ShareState):
             self.states[key] = value
             self._snapshots[key] = self._offset
@@ -206,7 +210,7 @@ class ShareShard:
             update = ShareUpdate(state.snapshot_epoch, leader_epoch, write.start_offset, write.completed_count, batches)
             return update_record(key, update)
         updated = state.updated(leader_epoch, write.start_offset, write.completed_count, write.batches)
-        snapshot = replace(
-            updated, snapshot_epoch=state.snapshot_epoch + 1, created_ms=now.wall_ms, written_ms=now.wall_ms
+        snapshot = updated._replace(
+            snapshot_epoch=state.snapshot_epoch + 1, created_ms=now.wall_ms, written_ms=now.wall_ms
         )
         return snapshot_record(key, snapshot)

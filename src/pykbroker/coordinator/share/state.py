@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -40,8 +39,7 @@ class ShareKey(NamedTuple):
         return cls(group_id, parse_uuid(topic_id), int(partition))
 
 
-@dataclass(frozen=True, slots=True)
-class ShareState:
+class ShareState(NamedTuple):
     """What is stored; times in milliseconds since the epoch."""
 
     snapshot_epoch: int = 0
@@ -60,8 +58,7 @@ class ShareState:
     ) -> ShareState:
         """This state and a write; -1 changes neither leader epoch nor start offset."""
         start = self.start_offset if start_offset == NO_OFFSET else start_offset
-        return replace(
-            self,
+        return self._replace(
             leader_epoch=self.leader_epoch if leader_epoch == NO_EPOCH else leader_epoch,
             start_offset=start,
             completed_count=completed_count,
