@@ -30,9 +30,9 @@ come near this: see the throughput.""",
         r"^start to the first",
         """\
 Of 190 ms of CPU until the first acknowledged record 64 go into importing trio with what it needs, 51 into the broker's
-own 170 modules (`python -X importtime`), 39 into Python, the command line and the configuration, 15 into opening, 18 into
-the first messages' codecs. The rules of share groups, transactions and security and most APIs are left out until they
-are asked for (`docs/decisions/0008`).""",
+own 170 modules (`python -X importtime`), 39 into Python, the command line and the configuration, 15 into opening, 18
+into the first messages' codecs. The rules of share groups, transactions and security and most APIs are left out until
+they are asked for (`docs/decisions/0008`).""",
     ),
     Reason(
         "The client takes most of the time",
