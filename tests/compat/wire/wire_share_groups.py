@@ -116,7 +116,7 @@ class Sharer:
             )
         ]
 
-    def fetch(self, label: str, answers: Answers | None = None, indexes: Sequence[int] = (0,), **fields: Any) -> Any:
+    def _request(self, answers: Answers | None, indexes: Sequence[int], fields: dict[str, Any]) -> ShareFetchRequest:
         values: dict[str, Any] = {
             "group_id": self.talk.name,
             "member_id": self.member,
@@ -127,7 +127,10 @@ class Sharer:
             "batch_size": 500,
             "topics": self._topics(ShareFetchRequest.Topic, answers, indexes) if indexes else [],
         }
-        answer = self.talk.ask(ShareFetchRequest(**(values | fields)))
+        return ShareFetchRequest(**(values | fields))
+
+    def fetch(self, label: str, answers: Answers | None = None, indexes: Sequence[int] = (0,), **fields: Any) -> Any:
+        answer = self.talk.ask(self._request(answers, indexes, fields))
         if answer is not None:  # Apache Kafka has no fixed order.
             for topic in answer.responses:
                 topic.partitions.sort(key=lambda one: one.partition_index)
@@ -136,6 +139,16 @@ class Sharer:
         if answer is not None and answer.error_code in (0, -1) and "share_session_epoch" not in fields:
             self.epoch += 1
         return answer
+
+    def await_named(self, index: int) -> None:
+        """Asks on until an answer names a partition that is new in the session: not before its state was read."""
+        for _ in range(500):
+            answer = self.talk.ask(self._request(None, (), {"max_wait_ms": 0}))
+            self.epoch += 1
+            if index in [one.partition_index for topic in answer.responses for one in topic.partitions]:
+                return
+            time.sleep(0.02)
+        raise AssertionError("a partition's state isn't read")
 
     def acknowledge(self, label: str, answers: Answers, indexes: Sequence[int] = (0,), **fields: Any) -> Any:
         values: dict[str, Any] = {
@@ -235,6 +248,7 @@ def share_fetch(talk: Talk) -> None:
     }.items():
         one.fetch(label, answers, max_wait_ms=0)
     one.fetch("of another partition", [(0, 0, [ACCEPT])], indexes=(1,), max_wait_ms=0)
+    one.await_named(1)
     one.acknowledge("releases", [(1, 4, [RELEASE])])
     one.fetch("gets them back", indexes=())
     one.acknowledge("each its own", [(1, 4, [ACCEPT, RELEASE, REJECT, GAP])])
