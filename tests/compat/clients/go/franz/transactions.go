@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"behaviours/bridge"
 
@@ -92,12 +94,19 @@ func (t *transactions) sendOffset(ctx context.Context, request *bridge.Request, 
 	}
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = t.id, id, epoch, request.Group
-	added, err := add.RequestWith(ctx, t.client)
-	if err == nil {
-		err = kerr.ErrorForCode(added.ErrorCode)
-	}
-	if err != nil {
-		return err
+	for {
+		added, err := add.RequestWith(ctx, t.client)
+		if err == nil {
+			err = kerr.ErrorForCode(added.ErrorCode)
+		}
+		if err == nil {
+			break
+		}
+		// The markers of the transaction before aren't all written yet: every client asks again.
+		if !errors.Is(err, kerr.ConcurrentTransactions) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	commit := kmsg.NewPtrTxnOffsetCommitRequest()
 	commit.TransactionalID, commit.ProducerID, commit.ProducerEpoch, commit.Group = t.id, id, epoch, request.Group
