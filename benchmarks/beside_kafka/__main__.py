@@ -1,4 +1,6 @@
-"""`python -m benchmarks.beside_kafka`: measure pykbroker and Apache Kafka in turns, and write docs/benchmarks.{md,svg}.
+"""`python -m benchmarks.beside_kafka`: measure pykbroker and Apache Kafka in turns; write docs/benchmarks.{md,svg}.
+
+The README's table is written too.
 
 Figures are kept after every cell in benchmarks/results/beside_kafka.json: a run that is broken off can be reported.
 """
@@ -22,9 +24,9 @@ from tests.verified import apache_kafka
 
 from benchmarks import report
 from benchmarks.beside_kafka.brokers import BROKERS, Standing
-from benchmarks.beside_kafka.lines import LINES
+from benchmarks.beside_kafka.lines import IN_README, LINES
 from benchmarks.beside_kafka.measuring import FULL, QUICK, Cell, Effort, cells
-from benchmarks.beside_kafka.page import dots, page, tables
+from benchmarks.beside_kafka.page import dots, page, readme, tables
 from benchmarks.beside_kafka.plot import svg
 from benchmarks.beside_kafka.results import Results
 from benchmarks.measurements import keep_memory
@@ -111,10 +113,12 @@ def one(cell: Cell, broker: str, standing: Standing, number: int, results: Resul
 
 
 def write(results: Results) -> None:
-    """The page, and the plot beside it."""
+    """The page, the plot beside it, and the README's table."""
     (ROOT / "docs" / "benchmarks.md").write_text(page(results, LINES))
     (ROOT / "docs" / "benchmarks.svg").write_text(svg(dots(results, LINES)))
-    print("written: docs/benchmarks.md, docs/benchmarks.svg")
+    path = ROOT / "README.md"
+    path.write_text(readme(path.read_text(), results, LINES, IN_README))
+    print("written: docs/benchmarks.md, docs/benchmarks.svg, README.md")
 
 
 def machine() -> dict[str, Any]:

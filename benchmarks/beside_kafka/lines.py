@@ -110,3 +110,24 @@ LINES = [
         for protocol in PROTOCOLS
     ),
 ]
+
+IN_README = {
+    "start to the first acknowledged produce, s": "start to the first acknowledged produce, s",
+    "idle memory (RSS), MB": "idle memory (RSS), MB",
+    "produce 100 B, 12 partitions, plain, MB/s": "produce, 100 B, MB/s",
+    "produce 1 KB, 12 partitions, plain, MB/s": "produce, 1 KB, MB/s",
+    "produce 1 KB, 12 partitions, zstd, MB/s": "produce, 1 KB, zstd, MB/s",
+    "consume 100 B, 12 partitions, plain, MB/s": "consume, 100 B, MB/s",
+    "consume 1 KB, 12 partitions, plain, MB/s": "consume, 1 KB, MB/s",
+    "ProducerPerformance, 1 KB, 12 partitions, MB/s": "Java's ProducerPerformance, 1 KB, MB/s",
+    "ConsumerPerformance, 1 KB, 12 partitions, MB/s": "Java's ConsumerPerformance, 1 KB, MB/s",
+    "produce 1 KB, 12 partitions, plain, CPU s/GB": "broker CPU, produce, 1 KB, s/GB",
+    "consume 1 KB, 12 partitions, plain, CPU s/GB": "broker CPU, consume, 1 KB, s/GB",
+    "produce with acks=1, p50, ms": "acks=1 latency p50, ms",
+    "produce with acks=1, p99, ms": "acks=1 latency p99, ms",
+    "producer to consumer, p99, ms": "producer to consumer p99, ms",
+    "1,000 clients, each 2 requests/s, p99, ms": "1,000 clients, each 2 requests/s, p99, ms",
+    "1,000 clients, each 10 requests/s, answers/s": "1,000 clients, each 10 requests/s, answers/s",
+    "create 1,000 partitions, s": "create 1,000 partitions, s",
+}
+"""A line's words, and those that the README has for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from benchmarks.beside_kafka.plot import Dot
@@ -83,6 +83,19 @@ def table(results: Results, lines: Sequence[Line]) -> str:
         verdict = "" if ratio is None else line.verdict(ratio).value
         out.append(f"| {line.words} | {' | '.join(cells)} | {verdict} |")
     return "\n".join(out)
+
+
+def readme(text: str, results: Results, lines: Sequence[Line], chosen: Mapping[str, str]) -> str:
+    """The README with a new table of some lines' medians; `chosen`: their words, and those to write."""
+    before, head, rest = text.partition("| | pykbroker | Apache Kafka | ratio |\n|---|---:|---:|---:|\n")
+    rows = []
+    for line in lines:
+        ours, theirs, ratio = results.of(OURS, line), results.of(THEIRS, line), results.ratio(line)
+        if line.words in chosen and ours and theirs and ratio:
+            figures = f"{ours.median:{line.form}} | {theirs.median:{line.form}} | {ratio.median:.2f}"
+            rows.append(f"| {chosen[line.words]} | {figures} |\n")
+    _, end, after = rest.partition("\n\n")
+    return "".join([before, head, *rows, end[1:], after])
 
 
 def _written(found: Summary | None, form: str) -> str:

@@ -4,9 +4,10 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from benchmarks.beside_kafka.lines import LINES
+from benchmarks.beside_kafka.lines import IN_README, LINES
 from benchmarks.beside_kafka.reasons import Reason
 from benchmarks.beside_kafka.results import OURS, THEIRS, Line, Results, Verdict
+from benchmarks.targets import ROOT
 
 from benchmarks.beside_kafka import page, plot
 
@@ -44,6 +45,20 @@ def test_every_figure_stands_beside_its_ratio_and_target(results: Results) -> No
     assert "| produce, MB/s | 200 (200–200) | 100 (100–100) | 2.00 (2.00–2.00) | ≥ 1 | met |" in table
     assert "| consume, MB/s | 50 (50–50) | 100 (100–101) | 0.50 (0.50–0.50) | ≥ 1 | **not met** |" in table
     assert "| a group, s | 2.00 (2.00–2.00) | not measured | not measured |  |  |" in table
+
+
+def test_the_readme_has_some_lines_medians(results: Results) -> None:
+    head = "| | pykbroker | Apache Kafka | ratio |\n|---|---:|---:|---:|\n"
+    before = f"Fast.\n\n{head}| old | 1 | 2 | 3 |\n\nMedians.\n\nMore."
+    chosen = {FAST.words: "produce", FREE.words: "never measured beside Apache Kafka"}
+    text = page.readme(before, results, [FAST, SLOW, FREE], chosen)
+    assert text == f"Fast.\n\n{head}| produce | 200 | 100 | 2.00 |\n\nMedians.\n\nMore."
+
+
+def test_the_readmes_lines_are_lines_of_the_table() -> None:
+    assert IN_README.keys() <= {line.words for line in LINES}
+    text = (ROOT / "README.md").read_text()
+    assert all(f"| {words} | " in text for words in IN_README.values())
 
 
 def test_the_page_counts_targets_and_names_what_failed(results: Results) -> None:
