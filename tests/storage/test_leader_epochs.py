@@ -87,6 +87,42 @@ def test_truncation(tmp_path: Path) -> None:
     assert made.entries == [(5, 20)]
 
 
+def reloaded(directory: Path, end: int) -> LeaderEpochs:
+    made = LeaderEpochs(str(directory))
+    made.load()
+    made.loaded(end)
+    return made
+
+
+def test_an_epoch_without_records_is_forgotten_before_the_file_forgets_it(tmp_path: Path) -> None:
+    epochs(tmp_path, (2, 10), (5, 20))
+    file = tmp_path / "leader-epoch-checkpoint"
+    written = file.read_text()
+    made = reloaded(tmp_path, 20)
+    assert (made.entries, made.latest, file.read_text()) == ([(2, 10)], 2, written)
+    assert reloaded(tmp_path, 20).entries == [(2, 10)]
+
+
+@pytest.mark.parametrize(("epoch", "left"), [(2, "1\n2 10"), (-1, "1\n2 10"), (6, "2\n2 10\n6 20")])
+def test_the_file_forgets_it_before_anything_is_appended(tmp_path: Path, epoch: int, left: str) -> None:
+    """Else records of an older epoch would seem to be of that one."""
+    epochs(tmp_path, (2, 10), (5, 20))
+    reloaded(tmp_path, 20).assign(epoch, 20)
+    assert (tmp_path / "leader-epoch-checkpoint").read_text() == f"0\n{left}\n"
+
+
+def test_the_file_is_emptied_with_the_log(tmp_path: Path) -> None:
+    epochs(tmp_path, (5, 20))
+    reloaded(tmp_path, 20).clear()
+    assert (tmp_path / "leader-epoch-checkpoint").read_text() == "0\n0\n"
+
+
+def test_epochs_beyond_the_logs_end_are_forgotten_at_once(tmp_path: Path) -> None:
+    epochs(tmp_path, (2, 10), (5, 20), (6, 30))
+    assert reloaded(tmp_path, 15).entries == [(2, 10)]
+    assert (tmp_path / "leader-epoch-checkpoint").read_text() == "0\n1\n2 10\n"
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), max_size=12))
 def test_both_columns_always_ascend(tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]) -> None:

@@ -28,13 +28,15 @@ class LeaderEpochs:
     Writing doesn't sync (an append must not wait for a disk): `flush` does.
     """
 
-    __slots__ = ("_dirty", "directory", "entries", "latest")
+    __slots__ = ("_behind", "_dirty", "directory", "entries", "latest")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.entries: list[tuple[int, int]] = []
         self.latest: int | None = None
         self._dirty = False
+        self._behind = False
+        """Whether the file has one entry more, of an epoch without records."""
 
     def load(self) -> None:
         """Reads the file. Raises CheckpointFormatError; a missing file is no epochs."""
@@ -61,6 +63,7 @@ class LeaderEpochs:
     def _store(self, entries: list[tuple[int, int]]) -> None:
         self._set(entries)
         replace_file(self._path, lines_content([f"{epoch} {start}" for epoch, start in entries]), sync=False)
+        self._behind = False
         self._dirty = True  # Not before: a flush in another thread would sync the old file for the new one.
 
     def flush(self) -> None:
@@ -71,8 +74,10 @@ class LeaderEpochs:
             sync_directory(self.directory)
 
     def assign(self, epoch: int, start: int) -> None:
-        """A batch of this epoch was appended at `start`, or its leader was elected with `start` as the log's end."""
+        """A batch of this epoch is appended at `start`, or its leader was elected with `start` as the log's end."""
         if epoch < 0 or (self.latest is not None and epoch <= self.latest and start >= self.entries[-1][1]):
+            if self._behind:
+                self._store(self.entries)
             return
         kept = [entry for entry in self.entries if entry[0] < epoch and entry[1] < start]
         self._store([*kept, (epoch, start)])
@@ -81,6 +86,18 @@ class LeaderEpochs:
         """Forgets epochs that began at or after `offset`."""
         if self.entries and self.entries[-1][1] >= offset:
             self._store([entry for entry in self.entries if entry[1] < offset])
+
+    def loaded(self, end: int) -> None:
+        """The log ends here: epochs that begin there or later are forgotten.
+
+        An epoch without records stays in the file until something is appended: most partitions of a broker that starts
+        have one, and a newer one soon (Kafka too writes this behind).
+        """
+        if self.entries and self.entries[-1][1] == end:
+            self._set(self.entries[:-1])
+            self._behind = True
+        else:
+            self.truncate_from_end(end)
 
     def truncate_from_start(self, offset: int) -> None:
         """Forgets epochs that ended at or before `offset`; the first one left begins there."""
@@ -91,12 +108,12 @@ class LeaderEpochs:
 
     def take_over(self, other: LeaderEpochs) -> None:
         """Knows what another log's epochs do."""
-        if self.entries != other.entries:
+        if self.entries != other.entries or self._behind:
             self._store(other.entries.copy())
 
     def clear(self) -> None:
         """Forgets all."""
-        if self.entries:
+        if self.entries or self._behind:
             self._store([])
 
     def end_offset(self, epoch: int, log_end_offset: int) -> tuple[int, int]:

@@ -93,7 +93,7 @@ class _Loader:
             segment.create(self.now_ms)
             segments = [segment]
             end = start
-        self.epochs.truncate_from_end(end)
+        self.epochs.loaded(end)
         self.epochs.truncate_from_start(start)
         log = UnifiedLog(
             self.topic_partition,
