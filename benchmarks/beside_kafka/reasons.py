@@ -18,40 +18,44 @@ REASONS = [
         "One thread for all requests",
         r"1,000 clients|acks|producer to consumer",
         """\
-One thread of Python reads, decides and answers all requests. A Produce of one small record takes it some 160 µs of CPU,
-so 10,000 a second are more than a core gives: some 6,000 are answered, the rest wait. Apache Kafka uses hardly less CPU
-for one (130 µs), but on several threads and both cores. The profile (cProfile, 8,000 requests) has no summit: the
-append with its checks and its write 25 %, frames and system calls on the socket 22 %, the handler and the dispatcher
-20 %, parsing and building the messages 18 %, trio's loop 15 %. Clients that put several records into a request don't
-come near this: see the throughput.""",
+One thread of Python reads, decides and answers all requests. A Produce of one small record takes it some 100 µs of
+CPU (160 on a busy machine), so 10,000 a second are all that a core gives: they are answered, but wait for each other.
+Apache Kafka uses no less CPU for one, but on several threads and both cores. Where requests come one at a time its
+median is better by less than 0.1 ms once Java has compiled everything; its tail is worse. The profile (py-spy, 8,000
+requests a second) has no summit: the system call that sends the answer and wakes the client 19 %, the append with its
+checks and its write 22 %, parsing and building the messages 15 %, the handler and the dispatcher 17 %, reading frames
+8 %, trio's loop and its system calls the rest. Clients that put several records into a request don't come near this:
+see the throughput.""",
     ),
     Reason(
         "Most of a start is importing",
         r"^start to the first",
         """\
-Of 190 ms of CPU until the first acknowledged record 64 go into importing trio with what it needs, 51 into the broker's
-own 170 modules (`python -X importtime`), 39 into Python, the command line and the configuration, 15 into opening, 18
-into the first messages' codecs. The rules of share groups, transactions and security and most APIs are left out until
-they are asked for (`docs/decisions/0008`).""",
+Of 190 ms of CPU until the first acknowledged record 64 go into importing trio with what it needs, 51 into the
+broker's own 170 modules (`python -X importtime`), 39 into Python, the command line and the configuration, 15 into
+opening, 18 into the first messages' codecs. The rules of share groups, transactions and security and most APIs are
+left out until they are asked for (`docs/decisions/0008`).""",
     ),
     Reason(
         "The client takes most of the time",
         r"MB/s$",
         """\
 librdkafka and the program around it take a core of the two, for compression and for records as Python sees them; the
-broker's share of the time is the product of both tables (consuming 800 MB/s at 0.3 CPU s/GB: a quarter of a core). Seen
-from the client (strace), pykbroker's first byte of an answer comes after 1 to 2 ms, Apache Kafka's after 2 to 5; 48 MB
-then take both 20 to 27 ms, and the client 15 to 40 ms until it asks again. Lines differ by what is in the client's and
-the processor's caches.""",
+broker's share of the time is the product of both tables (consuming 800 MB/s at 0.3 CPU s/GB: a quarter of a core).
+Seen from the client (strace), pykbroker's first byte of an answer comes after 1 to 2 ms, Apache Kafka's after 2 to 8;
+48 MB then take 20 to 60 ms from either, and the client 8 to 65 ms until it asks again. Lines differ by what is in the
+client's and the processor's caches.""",
     ),
     Reason(
-        "What is new in memory",
+        "The kernel's part, and pages that are new",
         r"CPU s/GB$",
         """\
 Record bytes take the same way in both brokers: page cache to socket by sendfile, socket to page cache with one copy.
-With large records the broker's CPU is all but the kernel's (perf: copying and TCP; Python's own is a tenth), and a copy
-into a page that the machine hasn't had lately costs up to four times that of another (74 % of all CPU in one function
-of the kernel, copy_folio_from_iter_atomic): the figures of plain records swing by it.""",
+With large records the broker's CPU is all but the kernel's (perf: copying and TCP; Python's own is a tenth). A large
+answer leaves as the client takes it, in pieces of some 400 kB, and every third of them is a turn of trio's loop
+(strace). Half a gigabyte costs a tenth of a second, of which CPU clocks tell ten ticks. A copy into a page that the
+machine hasn't had lately costs up to four times that of another (74 % of all CPU in one function of the kernel,
+copy_folio_from_iter_atomic): the figures of plain records swing by it.""",
     ),
 ]
 
